@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sky/name.hpp>
+#include <sky/store-path.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sky {
+
+/// What `sky-vm-run start` reads, and what is kept as vm/T.R.M/spec.json: names that we gave,
+/// numbers, store paths. Field for field the object of doc/interfaces.md, "Spec".
+struct Spec {
+    enum class Store { kVirtiofs, kDisk };
+    enum class OnPoweroff { kRestart, kStay };
+
+    struct Interface {
+        std::string tap; ///< sky0, sky1 ... inside the sandbox, in this order
+        std::string mac; ///< lower case; the registry's
+        Network network;
+        std::uint32_t queues = 1;
+        bool operator==(const Interface&) const = default;
+    };
+    struct Disk {
+        Volume name;
+        std::string storage_class; ///< "class" in JSON; "local" on a single host
+        std::uint64_t size_mib = 0;
+        bool read_only = false;
+        bool operator==(const Disk&) const = default;
+    };
+    struct Ready {
+        enum class Type { kNone, kTcp };
+        Type type = Type::kNone;
+        std::uint16_t port = 0; ///< for kTcp
+        bool operator==(const Ready&) const = default;
+    };
+
+    MachinePath path;
+    Revision rev;
+    StorePath deployment;
+    std::string nar_hash; ///< of the deployment, "sha256:..."
+    StorePath runner;
+    std::string hypervisor; ///< one of the configuration's
+    Store store = Store::kVirtiofs;
+    std::uint32_t vcpu = 1;
+    std::uint64_t mem_mib = 0;
+    std::string machine_id; ///< 8-4-4-4-12 hex digits
+    std::vector<Interface> interfaces;
+    std::vector<Disk> volumes;
+    Ready ready;
+    OnPoweroff on_poweroff = OnPoweroff::kRestart;
+    std::uint32_t ready_s = 90;
+    std::uint32_t stop_s = 30;
+
+    bool operator==(const Spec&) const = default;
+
+    /// Strict: unknown key, wrong type, out of range, duplicate name or key is Error(kData) naming
+    /// the key.
+    [[nodiscard]] static Spec parse(std::string_view json);
+    /// One line of JSON with sorted keys; parse(dump()) is the same spec.
+    [[nodiscard]] std::string dump() const;
+    /// SHA-256 (64 hex digits) of the dump without `rev`: the same hash restarts nothing.
+    [[nodiscard]] std::string hash() const;
+};
+
+/// The largest spec, manifest or request that is read.
+inline constexpr std::size_t kSpecBytesMax = 1U << 20U;
+inline constexpr std::size_t kInterfacesMax = 4;
+inline constexpr std::size_t kVolumesMax = 16;
+
+/// 8-4-4-4-12 lower-case hex digits.
+[[nodiscard]] bool valid_machine_id(std::string_view text) noexcept;
+/// Six pairs of lower-case hex digits with colons.
+[[nodiscard]] bool valid_mac(std::string_view text) noexcept;
+
+} // namespace sky
