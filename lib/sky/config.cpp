@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: MIT
+#include <sky/config.hpp>
+#include <sky/error.hpp>
+#include <sky/fd.hpp>
+#include <sky/json.hpp>
+
+#include <algorithm>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <set>
+
+namespace sky {
+namespace {
+
+constexpr int kCode = static_cast<int>(ExitCode::kConfig);
+constexpr std::size_t kMostBytes = 4U << 20U;
+constexpr std::int64_t kMostMib = std::int64_t{1} << 40;
+constexpr std::int64_t kMostSeconds = 7 * 24 * 3600;
+
+void set(Fields& fields, const char* key, std::string& into) {
+    into = fields.optional_string(key).value_or(into);
+}
+
+void set(Fields& fields, const char* key, std::filesystem::path& into) {
+    if (const auto text = fields.optional_string(key)) {
+        into = *text;
+        if (!into.is_absolute()) {
+            fields.wrong(key, "an absolute path");
+        }
+    }
+}
+
+void set(Fields& fields, const char* key, std::int64_t& into, std::int64_t least,
+         std::int64_t most) {
+    into = fields.integer_or(key, least, most, into);
+}
+
+template <typename T>
+void set_list(Fields& fields, const char* key, std::vector<T>& into) {
+    if (!fields.has(key)) {
+        return;
+    }
+    into.clear();
+    fields.each(key, [&](const Json& value, const std::string& path) {
+        if (!value.is_string()) {
+            fail(ExitCode::kConfig, "{}: expected a string", path);
+        }
+        into.emplace_back(value.get<std::string>());
+    });
+}
+
+template <typename T>
+T name_of(const std::string& text, const std::string& path) {
+    if (!T::valid(text)) {
+        fail(ExitCode::kConfig, "{}: not a name (use a-z 0-9 -, start with a letter)", path);
+    }
+    return T::parse(text);
+}
+
+template <typename F>
+void section(Fields& parent, const char* key, F&& read) {
+    if (parent.has(key)) {
+        Fields fields(parent.any(key), parent.path_of(key), kCode);
+        read(fields);
+        fields.done();
+    }
+}
+
+Quota read_quota(const Json& value, const std::string& path) {
+    Quota quota;
+    Fields f(value, path, kCode);
+    set(f, "machines", quota.machines, 0, 100000);
+    set(f, "vcpu", quota.vcpu, 0, 1000000);
+    set(f, "mem_mib", quota.mem_mib, 0, kMostMib);
+    set(f, "disk_mib", quota.disk_mib, 0, kMostMib);
+    set(f, "cache_mib", quota.cache_mib, 0, kMostMib);
+    f.done();
+    return quota;
+}
+
+void read_tenants(Fields& top, Config& config) {
+    std::set<uid_t> uids;
+    top.each_member(
+        "tenants",
+        [&](const std::string& name, const Json& value, const std::string& path) {
+            Fields f(value, path, kCode);
+            TenantConfig tenant;
+            tenant.uid = static_cast<uid_t>(f.integer("uid", 1, 0x7ffffffe));
+            if (f.has("quota")) {
+                tenant.quota = read_quota(f.any("quota"), f.path_of("quota"));
+            }
+            f.done();
+            if (!uids.insert(tenant.uid).second) {
+                fail(ExitCode::kConfig, "{}.uid: another tenant has it", path);
+            }
+            config.tenants.emplace(name_of<Tenant>(name, path), tenant);
+        },
+        true);
+}
+
+void read_networks(Fields& top, Config& config) {
+    top.each_member(
+        "networks",
+        [&](const std::string& name, const Json& value, const std::string& path) {
+            Fields f(value, path, kCode);
+            NetworkConfig network;
+            set(f, "mode", network.mode);
+            if (network.mode != "bridge") {
+                f.wrong("mode", "\"bridge\"");
+            }
+            network.ipv4 = f.string("ipv4");
+            set(f, "tenant_prefix", network.tenant_prefix, 8, 30);
+            set(f, "mtu", network.mtu, 576, 65521);
+            network.masquerade = f.boolean_or("masquerade", network.masquerade);
+            set_list(f, "dns", network.dns);
+            f.done();
+            config.networks.emplace(name_of<Network>(name, path), network);
+        },
+        true);
+}
+
+void read_cell(Fields& f, CellConfig& cell) {
+    set(f, "root", cell.root);
+    set(f, "shell", cell.shell);
+    f.each_member(
+        "inputs",
+        [&](const std::string& name, const Json& value, const std::string& path) {
+            if (!value.is_string()) {
+                fail(ExitCode::kConfig, "{}: expected a string", path);
+            }
+            cell.inputs[name_of<Network>(name, path).str()] = value.get<std::string>();
+        },
+        true);
+    set(f, "guest", cell.guest);
+    if (const auto text = f.optional_string("customization")) {
+        cell.customization = *text;
+    }
+    set_list(f, "substituters", cell.substituters);
+    set_list(f, "trusted_keys", cell.trusted_keys);
+    set_list(f, "egress", cell.egress);
+    set(f, "jobs", cell.jobs, 0, 4096);
+    set(f, "eval_s", cell.eval_s, 1, kMostSeconds);
+    set(f, "build_s", cell.build_s, 1, kMostSeconds);
+    set(f, "mem_mib", cell.mem_mib, 256, kMostMib);
+    set(f, "pids", cell.pids, 64, 4194304);
+    set_list(f, "cgroups", cell.cgroups);
+}
+
+void read_small_sections(Fields& top, Config& c) {
+    section(top, "programs", [&](Fields& f) {
+        set(f, "git", c.programs.git);
+        set(f, "sudo", c.programs.sudo);
+        set(f, "bwrap", c.programs.bwrap);
+        set(f, "pasta", c.programs.pasta);
+        set(f, "virtiofsd", c.programs.virtiofsd);
+        set(f, "dnsmasq", c.programs.dnsmasq);
+        set(f, "mkfs_ext4", c.programs.mkfs_ext4);
+    });
+    section(top, "accounts", [&](Fields& f) {
+        set(f, "cache", c.accounts.cache);
+        set(f, "deploy", c.accounts.deploy);
+        set(f, "dns", c.accounts.dns);
+    });
+    section(top, "machine_uids", [&](Fields& f) {
+        c.machine_uid_first = static_cast<uid_t>(f.integer("first", 1000, 0x7ffffff0));
+        c.machine_uid_count =
+            static_cast<std::uint32_t>(f.integer("count", 4, 0x7ffffff0 - c.machine_uid_first));
+    });
+    section(top, "machine", [&](Fields& f) {
+        set(f, "vcpu_max", c.machine.vcpu_max, 1, 4096);
+        set(f, "mem_max_mib", c.machine.mem_max_mib, 32, kMostMib);
+        set(f, "root_mib", c.machine.root_mib, 16, kMostMib);
+        set(f, "ready_s", c.machine.ready_s, 1, 3600);
+        set(f, "stop_s", c.machine.stop_s, 1, 3600);
+    });
+    section(top, "push", [&](Fields& f) {
+        set(f, "max_mib", c.push.max_mib, 1, 1 << 20);
+        set(f, "wait_s", c.push.wait_s, 0, kMostSeconds);
+        set(f, "idle_s", c.push.idle_s, 1, kMostSeconds);
+    });
+    section(top, "cell", [&](Fields& f) { read_cell(f, c.cell); });
+}
+
+void check_tenant_uids(const Config& c) {
+    for (const auto& [name, tenant] : c.tenants) {
+        if (tenant.uid >= c.machine_uid_first &&
+            tenant.uid - c.machine_uid_first < c.machine_uid_count) {
+            fail(ExitCode::kConfig, "tenants.{}.uid: lies in machine_uids", name.str());
+        }
+    }
+}
+
+} // namespace
+
+std::optional<Tenant> Config::tenant_of(uid_t uid) const {
+    const auto at = std::find_if(tenants.begin(), tenants.end(),
+                                 [&](const auto& entry) { return entry.second.uid == uid; });
+    return at == tenants.end() ? std::nullopt : std::optional(at->first);
+}
+
+const TenantConfig& Config::tenant(const Tenant& name) const {
+    const auto at = tenants.find(name);
+    if (at == tenants.end()) {
+        fail(ExitCode::kRefused, "no tenant '{}' in the configuration", name.str());
+    }
+    return at->second;
+}
+
+Config parse_config(std::string_view text, const std::filesystem::path& file) {
+    Json root;
+    try {
+        root = parse_json(text, kMostBytes, file.string());
+    } catch (const Error& e) {
+        throw Error(ExitCode::kConfig, e.what());
+    }
+    Config c;
+    c.file = file;
+    Fields top(root, "", kCode);
+    if (top.integer("v", 1, 1) != 1) {
+        top.wrong("v", "1");
+    }
+    c.host = top.string("host");
+    set(top, "state", c.state);
+    c.storage = top.string("storage");
+    if (c.storage.size() != 32 ||
+        c.storage.find_first_not_of("0123456789abcdef") != std::string::npos) {
+        top.wrong("storage", "32 hex digits (sky-vm-run storage init prints them)");
+    }
+    set(top, "prefix", c.prefix);
+    if (c.prefix.empty() || c.prefix.size() > 4 ||
+        !std::all_of(c.prefix.begin(), c.prefix.end(),
+                     [](char x) { return x >= 'a' && x <= 'z'; })) {
+        top.wrong("prefix", "1 to 4 letters a-z");
+    }
+    set(top, "bin", c.bin);
+    set(top, "hooks", c.hooks);
+    set_list(top, "program_roots", c.program_roots);
+    set_list(top, "hypervisors", c.hypervisors);
+    set_list(top, "verbs", c.verbs);
+    if (!Machine::valid(c.host)) {
+        top.wrong("host", "a name (a-z 0-9 -, starting with a letter)");
+    }
+    read_small_sections(top, c);
+    read_tenants(top, c);
+    read_networks(top, c);
+    top.done();
+    check_tenant_uids(c);
+    return c;
+}
+
+Config load_config(const std::optional<std::string>& option) {
+    const char* variable = std::getenv("SKY_CONFIG");
+    const std::filesystem::path file = option                ? *option
+                                       : variable != nullptr ? variable
+                                                             : "/etc/skyflake/config.json";
+    std::string text;
+    try {
+        text = read_file(file, kMostBytes);
+    } catch (const Error& e) {
+        fail(ExitCode::kConfig, "{} (name the configuration by --config or SKY_CONFIG)", e.what());
+    }
+    return parse_config(text, std::filesystem::absolute(file));
+}
+
+} // namespace sky

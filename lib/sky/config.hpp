@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sky/name.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <sys/types.h>
+#include <vector>
+
+namespace sky {
+
+/// What a tenant may have in all, on the whole cluster.
+struct Quota {
+    std::int64_t machines = 8;
+    std::int64_t vcpu = 16;
+    std::int64_t mem_mib = 16384;
+    std::int64_t disk_mib = 102400;
+    std::int64_t cache_mib = 20480; ///< compressed NARs in the tenant's cache
+};
+
+struct TenantConfig {
+    uid_t uid = 0;
+    Quota quota;
+};
+
+struct Programs {
+    std::filesystem::path git = "/usr/bin/git";
+    std::filesystem::path sudo = "/usr/bin/sudo";
+    std::filesystem::path bwrap = "/usr/bin/bwrap";
+    std::filesystem::path pasta = "/usr/bin/pasta";
+    std::filesystem::path virtiofsd = "/usr/libexec/virtiofsd";
+    std::filesystem::path dnsmasq = "/usr/sbin/dnsmasq";
+    std::filesystem::path mkfs_ext4 = "/usr/sbin/mkfs.ext4";
+};
+
+struct Accounts {
+    std::string cache = "skyflake-cache";
+    std::string deploy = "skyflake-deploy";
+    std::string dns = "dnsmasq";
+};
+
+struct MachineLimits {
+    std::int64_t vcpu_max = 8;
+    std::int64_t mem_max_mib = 16384;
+    std::int64_t root_mib =
+        2048; ///< size of the persistent root that a machine gets without asking
+    std::int64_t ready_s = 90;
+    std::int64_t stop_s = 30;
+};
+
+struct PushLimits {
+    std::int64_t max_mib = 512;
+    std::int64_t wait_s = 120;
+    std::int64_t idle_s = 300;
+};
+
+struct CellConfig {
+    std::filesystem::path root = "/usr/lib/skyflake/cell";
+    std::filesystem::path shell = "/bin/busybox";
+    std::map<std::string, std::filesystem::path> inputs; ///< the operator's pinned registry
+    std::filesystem::path guest = "/usr/share/skyflake/guest";
+    std::optional<std::filesystem::path> customization;
+    std::vector<std::string> substituters;
+    std::vector<std::string> trusted_keys;
+    std::vector<std::string> egress{"0.0.0.0/0", "::/0"};
+    std::int64_t jobs = 0; ///< 0: as many as there are cores
+    std::int64_t eval_s = 600;
+    std::int64_t build_s = 7200;
+    std::int64_t mem_mib = 8192;
+    std::int64_t pids = 4096;
+    std::vector<std::filesystem::path> cgroups;
+};
+
+struct NetworkConfig {
+    std::string mode = "bridge";
+    std::string ipv4; ///< CIDR
+    std::int64_t tenant_prefix = 24;
+    std::int64_t mtu = 1500;
+    bool masquerade = true;
+    std::vector<std::string> dns;
+};
+
+/// The host's configuration, doc/interfaces.md "Configuration". A plain value; nothing in it was a
+/// tenant's.
+struct Config {
+    std::filesystem::path file; ///< absolute path it was read from: what sudo's rules name
+    std::string host;
+    std::filesystem::path state = "/var/lib/skyflake";
+    std::string storage;
+    std::string prefix = "sky";
+    std::filesystem::path bin = "/usr/bin";
+    std::filesystem::path hooks = "/usr/share/skyflake/hooks";
+    Programs programs;
+    std::vector<std::filesystem::path> program_roots{"/usr", "/lib", "/lib64"};
+    Accounts accounts;
+    uid_t machine_uid_first = 2000000;
+    std::uint32_t machine_uid_count = 40000;
+    std::map<Tenant, TenantConfig> tenants;
+    MachineLimits machine;
+    std::vector<std::string> hypervisors{"qemu"};
+    std::vector<std::string> verbs{"redeploy", "restart", "stop", "rollback"};
+    PushLimits push;
+    CellConfig cell;
+    std::map<Network, NetworkConfig> networks;
+
+    /// The tenant with this uid, if it is one.
+    [[nodiscard]] std::optional<Tenant> tenant_of(uid_t uid) const;
+    /// Throws Error(kRefused) "no tenant 'x'".
+    [[nodiscard]] const TenantConfig& tenant(const Tenant& name) const;
+    [[nodiscard]] std::filesystem::path tool(std::string_view name) const { return bin / name; }
+};
+
+/// Parses a configuration text. Throws Error(kConfig) "PATH: ...".
+[[nodiscard]] Config parse_config(std::string_view text, const std::filesystem::path& file);
+
+/// Reads --config FILE, else $SKY_CONFIG, else /etc/skyflake/config.json. Throws Error(kConfig).
+[[nodiscard]] Config load_config(const std::optional<std::string>& option);
+
+} // namespace sky

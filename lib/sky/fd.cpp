@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: MIT
+#include <sky/error.hpp>
+#include <sky/fd.hpp>
+
+#include <array>
+#include <cerrno>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <random>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace sky {
+
+Fd& Fd::operator=(Fd&& other) noexcept {
+    if (this != &other) {
+        reset();
+        fd_ = std::exchange(other.fd_, -1);
+    }
+    return *this;
+}
+
+void Fd::reset() noexcept {
+    if (fd_ >= 0) {
+        ::close(fd_);
+        fd_ = -1;
+    }
+}
+
+Pipe make_pipe() {
+    std::array<int, 2> ends{-1, -1};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
+        fail_errno("cannot make a pipe");
+    }
+    return {Fd(ends[0]), Fd(ends[1])};
+}
+
+Fd open_file(const std::filesystem::path& path, int flags, mode_t mode) {
+    const int fd = ::open(path.c_str(), flags | O_CLOEXEC, mode);
+    if (fd < 0) {
+        fail_errno("cannot open '{}'", path.string());
+    }
+    return Fd(fd);
+}
+
+Fd open_beneath(int directory, const std::filesystem::path& name, int flags, mode_t mode) {
+    open_how how{};
+    how.flags = static_cast<std::uint64_t>(flags) | O_CLOEXEC;
+    how.mode = mode;
+    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+    const long fd = ::syscall(SYS_openat2, directory, name.c_str(), &how, sizeof how);
+    if (fd < 0) {
+        fail_errno("cannot open '{}'", name.string());
+    }
+    return Fd(static_cast<int>(fd));
+}
+
+std::string read_all(int fd, std::size_t cap, std::string_view what) {
+    std::string data;
+    std::array<char, 65536> buffer{};
+    for (;;) {
+        const ssize_t n = ::read(fd, buffer.data(), buffer.size());
+        if (n < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            fail_errno("cannot read {}", what);
+        }
+        if (n == 0) {
+            return data;
+        }
+        if (data.size() + static_cast<std::size_t>(n) > cap) {
+            fail(ExitCode::kData, "{} is larger than {} bytes", what, cap);
+        }
+        data.append(buffer.data(), static_cast<std::size_t>(n));
+    }
+}
+
+std::string read_file(const std::filesystem::path& path, std::size_t cap) {
+    const Fd fd = open_file(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    struct stat info {};
+    if (::fstat(fd.get(), &info) != 0) {
+        fail_errno("cannot stat '{}'", path.string());
+    }
+    if (!S_ISREG(info.st_mode)) {
+        fail(ExitCode::kData, "'{}' is not a regular file", path.string());
+    }
+    return read_all(fd.get(), cap, "'" + path.string() + "'");
+}
+
+std::optional<std::string> read_file_if_exists(const std::filesystem::path& path, std::size_t cap) {
+    try {
+        return read_file(path, cap);
+    } catch (const SysError& e) {
+        if (e.errno_value() == ENOENT || e.errno_value() == ENOTDIR) {
+            return std::nullopt;
+        }
+        throw;
+    }
+}
+
+void write_all(int fd, std::string_view data) {
+    while (!data.empty()) {
+        const ssize_t n = ::write(fd, data.data(), data.size());
+        if (n < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            const int saved = errno;
+            throw SysError(saved, "cannot write", ExitCode::kIo);
+        }
+        data.remove_prefix(static_cast<std::size_t>(n));
+    }
+}
+
+namespace {
+
+void sync_directory(const std::filesystem::path& directory) {
+    const Fd fd = open_file(directory, O_RDONLY | O_DIRECTORY);
+    if (::fsync(fd.get()) != 0) {
+        fail_errno("cannot sync '{}'", directory.string());
+    }
+}
+
+std::filesystem::path temporary_beside(const std::filesystem::path& path) {
+    std::random_device random;
+    return path.parent_path() / fmt::format(".{}.{:08x}.tmp", path.filename().string(), random());
+}
+
+void fill(const Fd& fd, const std::filesystem::path& path, std::string_view data,
+          const WriteOptions& o) {
+    if (::fchmod(fd.get(), o.mode) != 0) {
+        fail_errno("cannot set the mode of '{}'", path.string());
+    }
+    if ((o.uid || o.gid) && ::fchown(fd.get(), o.uid.value_or(static_cast<uid_t>(-1)),
+                                     o.gid.value_or(static_cast<gid_t>(-1))) != 0) {
+        fail_errno("cannot set the owner of '{}'", path.string());
+    }
+    write_all(fd.get(), data);
+    if (o.durable && ::fsync(fd.get()) != 0) {
+        fail_errno("cannot sync '{}'", path.string());
+    }
+}
+
+} // namespace
+
+void atomic_write(const std::filesystem::path& path, std::string_view data,
+                  const WriteOptions& options) {
+    const auto temporary = temporary_beside(path);
+    const Fd fd = open_file(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    try {
+        fill(fd, path, data, options);
+        if (::rename(temporary.c_str(), path.c_str()) != 0) {
+            fail_errno("cannot rename to '{}'", path.string());
+        }
+    } catch (...) {
+        ::unlink(temporary.c_str());
+        throw;
+    }
+    if (options.durable) {
+        sync_directory(path.parent_path());
+    }
+}
+
+void make_directories(const std::filesystem::path& path, mode_t mode) {
+    if (path.has_parent_path() && path != path.root_path() &&
+        !std::filesystem::exists(path.parent_path())) {
+        make_directories(path.parent_path(), mode);
+    }
+    if (::mkdir(path.c_str(), mode) != 0) {
+        if (errno == EEXIST) {
+            return;
+        }
+        fail_errno("cannot make directory '{}'", path.string());
+    }
+    if (::chmod(path.c_str(), mode) != 0) {
+        fail_errno("cannot set the mode of '{}'", path.string());
+    }
+}
+
+} // namespace sky

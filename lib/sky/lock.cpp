@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT
+#include <sky/error.hpp>
+#include <sky/lock.hpp>
+#include <sky/name.hpp>
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <thread>
+#include <unistd.h>
+
+namespace sky {
+
+std::optional<Lock> Lock::try_take(const std::filesystem::path& file, std::string_view who) {
+    Fd fd = open_file(file, O_RDWR | O_CREAT | O_NOFOLLOW | O_NOCTTY, 0600);
+    while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EWOULDBLOCK) {
+            return std::nullopt;
+        }
+        if (errno != EINTR) {
+            fail_errno("cannot lock '{}'", file.string());
+        }
+    }
+    if (::ftruncate(fd.get(), 0) == 0) {
+        write_all(fd.get(), who);
+    }
+    return Lock(std::move(fd));
+}
+
+Lock Lock::take(const std::filesystem::path& file, std::string_view who,
+                std::chrono::milliseconds limit,
+                const std::function<void(const std::string&)>& waiting) {
+    const auto end = std::chrono::steady_clock::now() + limit;
+    bool told = false;
+    for (;;) {
+        if (auto lock = try_take(file, who)) {
+            return std::move(*lock);
+        }
+        if (!told && waiting) {
+            waiting(holder(file));
+        }
+        told = true;
+        if (std::chrono::steady_clock::now() >= end) {
+            fail(ExitCode::kBusy, "'{}' is held by {} (try again later)", file.filename().string(),
+                 holder(file));
+        }
+        // flock(2) has no timeout, and a blocking one in a thread can not be taken back.
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+}
+
+std::string Lock::holder(const std::filesystem::path& file) {
+    const auto text = read_file_if_exists(file, 4096);
+    return text && !text->empty() ? printable(*text, 200) : "somebody";
+}
+
+} // namespace sky
