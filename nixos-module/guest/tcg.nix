@@ -1,0 +1,13 @@
+# A customization for hosts without KVM: QEMU emulates the CPU. Much slower; for trying things out and for tests.
+{
+  microvm = {
+    cpu = "max";
+    qemu.machine = "q35";
+    # Without "kvm", which a host may offer and not have.
+    qemu.machineOpts = {
+      accel = "tcg";
+      acpi = "on";
+      mem-merge = "on";
+    };
+  };
+}
