@@ -7,6 +7,7 @@
 #include <grp.h>
 #include <pwd.h>
 #include <string>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <vector>
@@ -92,6 +93,9 @@ void drop_to(Account a) {
         ::setresuid(a.uid, a.uid, a.uid) != 0) {
         fail_errno("cannot become uid {}", a.uid);
     }
+#ifdef __SANITIZE_ADDRESS__
+    ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); // LeakSanitizer attaches to its own process when it ends
+#endif
 }
 
 Caller cross(const Config& config, const std::string& name, std::string_view tool,

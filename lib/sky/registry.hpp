@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <sky/json.hpp>
 #include <sky/name.hpp>
 
 #include <array>
@@ -102,6 +103,9 @@ void forget_machine(Registry& registry, const MachinePath& path);
 [[nodiscard]] std::string gateway_of(std::string_view subnet);
 /// A random UUID, version 4.
 [[nodiscard]] std::string new_machine_id();
+
+/// The machine's entry as it stands in registry.json.
+[[nodiscard]] Json registry_machine_json(const Registry::Machine& machine);
 
 /// STATE/registry.json, or an empty registry when there is none. Throws SysError, Error(kData).
 [[nodiscard]] Registry load_registry(const std::filesystem::path& state);

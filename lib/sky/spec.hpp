@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <sky/json.hpp>
 #include <sky/name.hpp>
 #include <sky/store-path.hpp>
 
@@ -71,6 +72,24 @@ struct Spec {
 inline constexpr std::size_t kSpecBytesMax = 1U << 20U;
 inline constexpr std::size_t kInterfacesMax = 4;
 inline constexpr std::size_t kVolumesMax = 16;
+
+// Readers of single members that the manifest shares with the spec. All throw Error(kData) naming
+// the key, never the value.
+[[nodiscard]] Spec::Ready parse_ready(Fields& fields, const char* key);
+[[nodiscard]] Spec::Store parse_store(Fields& fields, const char* key);
+[[nodiscard]] Spec::OnPoweroff parse_on_poweroff(Fields& fields, const char* key);
+[[nodiscard]] StorePath parse_store_path(Fields& fields, const char* key);
+[[nodiscard]] std::string parse_mac(Fields& fields, const char* key);
+[[nodiscard]] std::string parse_machine_id(Fields& fields, const char* key);
+/// A name of kind N: parse_name<Volume>(fields, "name").
+template <typename N>
+[[nodiscard]] N parse_name(Fields& fields, const char* key) {
+    const std::string text = fields.string(key);
+    if (!N::valid(text)) {
+        fields.wrong(key, "a valid name");
+    }
+    return N::parse(text);
+}
 
 /// 8-4-4-4-12 lower-case hex digits.
 [[nodiscard]] bool valid_machine_id(std::string_view text) noexcept;
