@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+#include "sky-vm-run/register.hpp"
+
+#include <sky/cli.hpp>
+#include <sky/error.hpp>
+#include <sky/json.hpp>
+#include <sky/lines.hpp>
+#include <sky/lock.hpp>
+#include <sky/registry.hpp>
+#include <sky/spec.hpp>
+#include <sky/state.hpp>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+namespace sky::vm {
+namespace {
+
+constexpr std::size_t kMachinesMax = 256;
+
+struct Request {
+    Tenant tenant;
+    Repo repo;
+    std::vector<Machine> machines;
+    std::optional<std::uint32_t> max;
+};
+
+Request parse_request(std::string_view line, const Caller& caller) {
+    const Json value = parse_json(line, kSpecBytesMax, "request");
+    Fields fields(value, "");
+    static_cast<void>(fields.integer("v", 1, 1));
+    Request request{.tenant = caller.tenant_for(fields.optional_string("tenant")),
+                    .repo = parse_name<Repo>(fields, "repo"),
+                    .machines = {},
+                    .max = std::nullopt};
+    fields.each("machines", [&](const Json& name, const std::string& at) {
+        if (request.machines.size() == kMachinesMax) {
+            fields.wrong("machines", fmt::format("at most {}", kMachinesMax));
+        }
+        request.machines.push_back(Machine::parse(string_of(name, at)));
+    });
+    if (fields.has("max")) {
+        request.max = static_cast<std::uint32_t>(fields.integer("max", 0, kMachineIndexMax));
+    }
+    fields.done();
+    return request;
+}
+
+Json entry_line(const Machine& machine, const Registry::Machine& entry) {
+    Json line = registry_machine_json(entry);
+    line["v"] = 1;
+    line["machine"] = machine.str();
+    line["macs"] = Json::array();
+    for (std::uint32_t k = 0; k < kMacsPerMachine; ++k) {
+        line["macs"].push_back(machine_mac(entry.index, k));
+    }
+    return line;
+}
+
+/// Under the lock: every machine gets its entry or an error; written once, and only if it changed.
+std::vector<Json> register_all(const Config& config, const Request& request, bool& refused) {
+    const Lock lock =
+        Lock::take(config.state / "registry.lock", "sky-vm-run register", std::chrono::seconds(20));
+    Registry registry = load_registry(config.state);
+    const Registry before = registry;
+    const RegistryLimits limits = registry_limits(config);
+    std::vector<Json> lines;
+    for (const Machine& machine : request.machines) {
+        const MachinePath path{request.tenant, request.repo, machine};
+        try {
+            lines.push_back(
+                entry_line(machine, register_machine(registry, limits, path, request.max)));
+        } catch (const Error& e) {
+            refused = true;
+            lines.push_back(
+                {{"v", 1},
+                 {"machine", machine.str()},
+                 {"error",
+                  {{"stage", "admit"}, {"code", static_cast<int>(e.code())}, {"text", e.what()}}}});
+        }
+    }
+    if (registry != before) {
+        save_registry(config.state, registry, account(config.accounts.deploy).gid);
+    }
+    return lines;
+}
+
+} // namespace
+
+int register_verb(const Config& config, const Caller& caller, int in, int out) {
+    const auto line = LineReader(in).next(std::chrono::seconds(30));
+    if (!line) {
+        fail(ExitCode::kData, "no request on standard input");
+    }
+    const Request request = parse_request(*line, caller);
+    static_cast<void>(config.tenant(request.tenant));
+    check_storage(config);
+    bool refused = false;
+    for (const Json& answer : register_all(config, request, refused)) {
+        write_line(out, answer);
+    }
+    return code(refused ? ExitCode::kSomeFailed : ExitCode::kOk);
+}
+
+} // namespace sky::vm
