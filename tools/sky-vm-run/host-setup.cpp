@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+#include <sky-vm-run/host-setup.hpp>
+
+#include <sky/error.hpp>
+#include <sky/fd.hpp>
+#include <sky/json.hpp>
+#include <sky/privilege.hpp>
+#include <sky/state.hpp>
+
+#include <cerrno>
+#include <fcntl.h>
+#include <nlohmann/json.hpp>
+#include <pwd.h>
+#include <random>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace sky::vm {
+namespace {
+
+gid_t group_of(uid_t uid) {
+    std::vector<char> buffer(16384);
+    passwd entry{};
+    passwd* found = nullptr;
+    const int error = ::getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found);
+    if (error != 0 || found == nullptr) {
+        fail(ExitCode::kConfig, "no account with uid {} on this host (make the tenant's account)",
+             uid);
+    }
+    return entry.pw_gid;
+}
+
+Owners owners_of(const Config& config) {
+    const Account cache = account(config.accounts.cache);
+    const Account deploy = account(config.accounts.deploy);
+    Owners owners{cache.uid, cache.gid, deploy.uid, deploy.gid, {}};
+    for (const auto& [name, tenant] : config.tenants) {
+        owners.tenant_gids.emplace(name, group_of(tenant.uid));
+    }
+    return owners;
+}
+
+void make_one(int state, const Directory& directory) {
+    const auto parent = directory.path.parent_path();
+    const Fd in = open_beneath(state, parent.empty() ? "." : parent, O_PATH | O_DIRECTORY);
+    const auto name = directory.path.filename();
+    if (::mkdirat(in.get(), name.c_str(), 0700) != 0 && errno != EEXIST) {
+        fail_errno("cannot make directory '{}'", directory.path.string());
+    }
+    const Fd made = open_beneath(in.get(), name, O_RDONLY | O_DIRECTORY);
+    struct stat info {};
+    if (::fstat(made.get(), &info) != 0) {
+        fail_errno("cannot stat '{}'", directory.path.string());
+    }
+    const bool owned = info.st_uid == directory.uid && info.st_gid == directory.gid;
+    if (!owned && ::fchown(made.get(), directory.uid, directory.gid) != 0) {
+        fail_errno("cannot set the owner of '{}'", directory.path.string());
+    }
+    // After chown, which clears the setgid bit.
+    if ((!owned || (info.st_mode & 07777U) != directory.mode) &&
+        ::fchmod(made.get(), directory.mode) != 0) {
+        fail_errno("cannot set the mode of '{}'", directory.path.string());
+    }
+}
+
+std::string new_storage_id() {
+    std::random_device random;
+    return fmt::format("{:08x}{:08x}{:08x}{:08x}", random(), random(), random(), random());
+}
+
+} // namespace
+
+std::vector<Directory> plan_directories(const Config& config, const Owners& o) {
+    std::vector<Directory> out{
+        {"tenants", 0, 0, 0711},
+        {"cache", o.cache_uid, o.cache_gid, 0700},
+        {"keys", o.cache_uid, o.cache_gid, 0700},
+        {"deployments", o.cache_uid, o.deploy_gid, 02750},
+        {"gcroots", o.cache_uid, o.deploy_gid, 02750},
+        {"records", o.deploy_uid, o.deploy_gid, 0750},
+        {"store", 0, 0, 0711},
+        {"vm", 0, 0, 0711},
+        {"volumes", 0, 0, 0711},
+        {"net", 0, 0, 0755},
+    };
+    for (const auto& [name, tenant] : config.tenants) {
+        const std::filesystem::path base = std::filesystem::path("tenants") / name.str();
+        const gid_t gid = o.tenant_gids.at(name);
+        out.push_back({base, 0, 0, 0711});
+        for (const char* own : {"repos", "cell", "builds", "locks"}) {
+            out.push_back({base / own, tenant.uid, gid, 0700});
+        }
+        out.push_back({base / "outbox", tenant.uid, o.cache_gid, 02750});
+        out.push_back(
+            {std::filesystem::path("cache") / name.str(), o.cache_uid, o.cache_gid, 0700});
+        out.push_back({std::filesystem::path("store") / name.str(), 0, 0, 0755});
+    }
+    return out;
+}
+
+void make_directories_of(const std::filesystem::path& state,
+                         const std::vector<Directory>& directories) {
+    const Fd root = open_file(state, O_PATH | O_DIRECTORY);
+    for (const auto& directory : directories) {
+        make_one(root.get(), directory);
+    }
+}
+
+void host_setup(const Config& config, bool dry_run) {
+    check_storage(config);
+    const auto plan = plan_directories(config, owners_of(config));
+    if (!dry_run) {
+        make_directories_of(config.state, plan);
+        return;
+    }
+    for (const auto& d : plan) {
+        write_all(STDOUT_FILENO, fmt::format("{:04o} {}:{} {}\n", d.mode, d.uid, d.gid,
+                                             (config.state / d.path).string()));
+    }
+}
+
+void storage_init(const Config& config, bool dry_run) {
+    const auto marker = State(config).marker();
+    if (const auto there = read_file_if_exists(marker, 4096)) {
+        write_all(STDOUT_FILENO, *there);
+        return;
+    }
+    const std::string text = dump_json({{"v", 1}, {"storage", new_storage_id()}}) + "\n";
+    if (!dry_run) {
+        make_directories(config.state, 0755);
+        atomic_write(marker, text, {.mode = 0644});
+    }
+    write_all(STDOUT_FILENO, text);
+}
+
+} // namespace sky::vm

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sky/config.hpp>
+
+#include <filesystem>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace sky::vm {
+
+/// Who owns what below the state directory: the accounts by number.
+struct Owners {
+    uid_t cache_uid = 0;
+    gid_t cache_gid = 0;
+    uid_t deploy_uid = 0;
+    gid_t deploy_gid = 0;
+    std::map<Tenant, gid_t> tenant_gids;
+};
+
+/// A directory that a host has, relative to the state directory; parents stand before children.
+struct Directory {
+    std::filesystem::path path;
+    uid_t uid = 0;
+    gid_t gid = 0;
+    mode_t mode = 0755;
+    bool operator==(const Directory&) const = default;
+};
+
+/// The directories of doc/interfaces.md "State", for every tenant of the configuration. Pure.
+[[nodiscard]] std::vector<Directory> plan_directories(const Config& config, const Owners& owners);
+
+/// Makes each directory, or sets owner and mode of the one that is there. Links are never followed.
+/// Throws SysError.
+void make_directories_of(const std::filesystem::path& state,
+                         const std::vector<Directory>& directories);
+
+/// Verb `host-setup`: makes what plan_directories says, as often as it is called. With `dry_run`
+/// prints it as lines "MODE UID:GID PATH". Throws Error(kUnavailable) without the storage's marker.
+void host_setup(const Config& config, bool dry_run);
+
+/// Verb `storage init`: makes the marker STATE/storage.json with a new id and prints it. A marker
+/// that is there stays and is printed. Throws SysError.
+void storage_init(const Config& config, bool dry_run);
+
+} // namespace sky::vm
