@@ -86,7 +86,7 @@ pid_t Child::release() noexcept {
     return std::exchange(pid_, -1);
 }
 
-Command::Command(std::filesystem::path program)
+Command::Command(const std::filesystem::path& program)
     : argv_{program.string()}, env_{{"PATH", "/usr/sbin:/usr/bin:/sbin:/bin"},
                                     {"LANG", "C.UTF-8"}} {}
 
@@ -146,8 +146,9 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
 
 std::vector<std::string> env_list(const std::map<std::string, std::string>& env) {
     std::vector<std::string> out;
+    out.reserve(env.size());
     for (const auto& [key, value] : env) {
-        out.push_back(key + "=" + value);
+        out.push_back(fmt::format("{}={}", key, value));
     }
     return out;
 }

@@ -57,7 +57,7 @@ struct Captured {
 /// dispositions are reset.
 class Command {
   public:
-    explicit Command(std::filesystem::path program);
+    explicit Command(const std::filesystem::path& program);
     Command& arg(std::string_view text);
     Command& args(const std::vector<std::string>& texts);
     Command& env(const std::string& key, std::string_view value);
