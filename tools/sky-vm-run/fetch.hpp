@@ -16,11 +16,12 @@ struct Fetched {
 
 /// Unpacks what `store` (STATE/store/T, root's) lacks of the record's closure from `cache`
 /// (STATE/cache/T): each NAR is decompressed, checked against hash and size of the *record*, and
-/// renamed to its name only when it is whole and on disk, so a path that is there is whole;
-/// `store/<HASH-NAME>` is `/nix/store/<HASH-NAME>`. Any number may run at once. `progress` is
-/// called before each path with how many are done and how many there are to do. Throws
-/// Error(kUnavailable) if the cache lacks a path, Error(kData) if one is not what the record says,
-/// SysError.
+/// gets its name `store/HASH-NAME`, and after that its mark `store/.ok/HASH-NAME` (a link to the
+/// NAR hash), only when all of them are whole and on disk. What has no mark with the record's hash
+/// counts as missing. Names that begin with a dot are not store paths. Any number may run at once.
+/// `progress` is called before each path with how many are done and how many there are to do.
+/// Throws Error(kUnavailable) if the cache lacks a path, Error(kData) if one is not what the record
+/// says, SysError.
 Fetched fetch_closure(const Record& record, const std::filesystem::path& cache,
                       const std::filesystem::path& store,
                       const std::function<void(std::size_t done, std::size_t all)>& progress = {});
