@@ -1,0 +1,125 @@
+#!/usr/bin/env bats
+# Flakes that know nothing of Skyflake, without a lock, for either version of nix; what the operator refuses.
+load ../lib/e2e
+
+setup_file() {
+    load ../lib/e2e
+    work_tree flakes
+}
+setup() { cd "$WORK" || return; }
+teardown_file() {
+    drop_machines
+    with_cell "$SKY_HOST/cell"
+}
+
+with_cell() { # ROOT: the configuration now has this root for cells
+    jq --arg root "$1" '.cell.root = $root' "$SKY_CONFIG" >"$SKY_CONFIG.new" && mv "$SKY_CONFIG.new" "$SKY_CONFIG"
+}
+
+@test "the flake of the README that Skyflake began with, without a lock file, runs" {
+    cat >flake.nix <<'EOF'
+{
+  outputs = { self, nixpkgs }: {
+    nixosConfigurations =
+      let
+        mkHost = hostName:
+          nixpkgs.lib.nixosSystem {
+            modules = [ {
+              system.stateVersion = "22.11";
+              networking = { inherit hostName; };
+              services.openssh = {
+                enable = true;
+                permitRootLogin = "yes";
+              };
+              users.users.root.password = "";
+            } ];
+            system = "x86_64-linux";
+          };
+      in {
+        skytest1 = mkHost "skytest1";
+        skytest2 = mkHost "skytest2";
+        skytest3 = mkHost "skytest3";
+        skytest4 = mkHost "skytest4";
+      };
+  };
+}
+EOF
+    git add -A
+    git commit -q -m "as in the README"
+    run -0 push main:skytest1
+    says nixpkgs # where the input without a lock comes from
+    is_up skytest1
+    eventually 120 ping -c 1 -W 1 -q "$(address skytest1)"
+    [ -z "$(git ls-tree --name-only HEAD flake.lock)" ]
+    run -0 push :skytest1
+}
+
+@test "nixpkgs.hostPlatform in place of system runs as well" {
+    cat >flake.nix <<'EOF'
+{
+  outputs = { self, nixpkgs }: {
+    nixosConfigurations.platform = nixpkgs.lib.nixosSystem {
+      modules = [ { nixpkgs.hostPlatform = "x86_64-linux"; system.stateVersion = "25.11"; } ];
+    };
+  };
+}
+EOF
+    git add -A
+    git commit -q -m "hostPlatform"
+    run -0 push main:platform
+    is_up platform
+    run -0 push :platform
+}
+
+@test "a flake that does not evaluate is refused with what nix says" {
+    echo '{ outputs = { self, nixpkgs }: { nixosConfigurations.www = nixpkgs.lib.nixosSystm { }; }; }' >flake.nix
+    git add -A
+    git commit -q -m "a typing error"
+    run -1 push main:www
+    says nixosSystm
+    says '[remote rejected] main -> www'
+}
+
+@test "no flake.nix at all is refused with a sentence" {
+    git rm -q --cached flake.nix
+    rm flake.nix
+    git commit -q -m "nothing"
+    run -1 push main:www
+    says flake.nix
+    says '[remote rejected] main -> www'
+}
+
+@test "more than the quota is refused with the numbers asked, used and allowed" {
+    cp "$BATS_TEST_DIRNAME/flake/flake.nix" .
+    machines big="$(site "big" 'deployment.vcpu = 3; deployment.mem = 1900;')" \
+        huge="$(site "huge" 'deployment.mem = 1000000;')"
+    jq --arg t "$(account alice)" '.tenants[$t].quota.mem_mib = 1000' "$SKY_CONFIG" >"$SKY_CONFIG.new"
+    cp "$SKY_CONFIG" "$BATS_TEST_TMPDIR/config"
+    mv "$SKY_CONFIG.new" "$SKY_CONFIG"
+    run -1 push main:big
+    mv "$BATS_TEST_TMPDIR/config" "$SKY_CONFIG"
+    says 1900
+    says 1000
+    run -1 push main:huge
+    says 1000000
+    says 2048 # the operator's limit for one machine
+}
+
+@test "a machine with volumes, two CPUs and its store on a disk" {
+    machines disks="$(site "disks" 'deployment = { vcpu = 2; store = "disk"; volumes.data = { size = 64; mountPoint = "/var/lib/data"; }; };
+        run = "grep -c ^processor /proc/cpuinfo > /var/lib/site/cpus; mount > /var/lib/site/mounts";')"
+    run -0 push main:disks
+    [ "$(page disks cpus)" = 2 ]
+    [[ $(page disks mounts) == */var/lib/data* ]]
+    run -0 push :disks
+}
+
+@test "nix 2.26 as the cell's nix" {
+    with_cell "$SKY_HOST/cell-2.26"
+    work_tree newer carol
+    machines www="$(site "by a newer nix")" bad='throw "not with this nix either"'
+    run -1 push main:www main:bad
+    says 'not with this nix either'
+    [ "$(page www)" = "by a newer nix" ]
+    drop_machines
+}
