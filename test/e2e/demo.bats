@@ -4,7 +4,6 @@ load ../lib/e2e
 
 setup_file() {
     export DEMO=/var/tmp/skyflake-demo-test
-    export DEMO_OPTIONS=(--dir "$DEMO" --prefix skyx --port 10222 --net 10.87 --uids 2400000)
 }
 demo() {
     "$SKY_SOURCE/test/demo" --dir "$DEMO" --prefix skyx --port 10222 --net 10.87 --uids 2400000 \
@@ -18,7 +17,7 @@ teardown_file() { "$SKY_SOURCE/test/demo" --down --dir "$DEMO" --prefix skyx --u
 }
 
 @test "killed in the middle, run again, it tells its story to the end" {
-    demo >"$BATS_TEST_TMPDIR/killed" &
+    demo --tenants alice >"$BATS_TEST_TMPDIR/killed" &
     local demo=$!
     under_way() { grep -q 'a push to two branches' "$BATS_TEST_TMPDIR/killed"; }
     eventually 300 under_way

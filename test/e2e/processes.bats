@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # Reads /proc of every process of a running push and of a running machine: who it is, and what it could do.
+# shellcheck disable=SC2030,SC2031 # each test is a subshell
 load ../lib/e2e
 
 setup_file() {
@@ -65,7 +66,8 @@ powerless() { # PID UID: all four uids are UID, no group but its own, no capabil
 
 @test "a machine sees its closure, its disks, its run directory and nothing of the host" {
     local uid pid root
-    uid=$(machine_uid www) pid=$(processes_of_uid "$(machine_uid www)" | head -n 1) root=/proc/$pid/root
+    uid=$(machine_uid www)
+    pid=$(processes_of_uid "$uid" | head -n 1) root=/proc/$pid/root
     [ -d "$root/nix/store" ]
     [ -e "$root/sky/volumes/root.img" ]
     for path in etc/passwd etc/shadow home var usr boot sys root nix/var; do

@@ -23,8 +23,13 @@
                   description = "One page over HTTP";
                   wantedBy = [ "multi-user.target" ];
                   after = [ "network.target" ];
-                  serviceConfig.ExecStart =
-                    "${pkgs.busybox}/bin/httpd -f -p 80 -h ${pkgs.writeTextDir "index.html" (text + "\n")}";
+                  serviceConfig.StateDirectory = "site";
+                  # The page is the flake's, the list of starts is the machine's own.
+                  script = ''
+                    cat ${pkgs.writeText "index.html" (text + "\n")} > /var/lib/site/index.html
+                    echo "started with '${text}'" >> /var/lib/site/starts
+                    exec ${pkgs.busybox}/bin/httpd -f -p 80 -h /var/lib/site
+                  '';
                 };
                 system.stateVersion = "25.11";
               }
