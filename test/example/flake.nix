@@ -6,9 +6,9 @@
   outputs =
     { self, nixpkgs }:
     let
-      # A machine that serves one page.
+      # A machine that serves a page, and beside it the history of all pages that it ever served.
       site =
-        hostName: text: more:
+        hostName: page: more:
         nixpkgs.lib.nixosSystem {
           system = "x86_64-linux";
           modules = [
@@ -20,14 +20,13 @@
                   firewall.allowedTCPPorts = [ 80 ];
                 };
                 systemd.services.site = {
-                  description = "One page over HTTP";
+                  description = "A page over HTTP";
                   wantedBy = [ "multi-user.target" ];
                   after = [ "network.target" ];
-                  serviceConfig.StateDirectory = "site";
-                  # The page is the flake's, the list of starts is the machine's own.
                   script = ''
-                    cat ${pkgs.writeText "index.html" (text + "\n")} > /var/lib/site/index.html
-                    echo "started with '${text}'" >> /var/lib/site/starts
+                    mkdir -p /var/lib/site
+                    cat ${pkgs.writeText "index.html" (page + "\n")} > /var/lib/site/index.html
+                    cat /var/lib/site/index.html >> /var/lib/site/history.txt
                     exec ${pkgs.busybox}/bin/httpd -f -p 80 -h /var/lib/site
                   '';
                 };
@@ -43,18 +42,21 @@
         # Up once it answers on port 80.
         www = site "www" "Hello from www." { deployment.ready.tcp = 80; };
 
-        # A disk of its own besides the persistent root.
+        # The pages on a disk of their own, beside the persistent root.
         db = site "db" "Hello from db." {
           deployment.volumes.data = {
             size = 256;
-            mountPoint = "/var/lib/data";
+            mountPoint = "/var/lib/site";
           };
         };
 
-        # Two CPUs.
-        build = site "build" "Hello from build." { deployment.vcpu = 2; };
+        # Two CPUs, more memory.
+        big = site "big" "Hello from big." {
+          deployment.vcpu = 2;
+          deployment.mem = 768;
+        };
 
-        # Nothing that Skyflake adds.
+        # Nothing that Skyflake adds to NixOS.
         plain = site "plain" "Hello from plain." { };
       };
     };

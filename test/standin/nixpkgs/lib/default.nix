@@ -101,7 +101,8 @@ let
     escapeShellArgs = concatMapStringsSep " " escapeShellArg;
     getExe' = package: name: "${package}/bin/${name}";
     getExe = package: getExe' package package.meta.mainProgram;
-    lowerChars = filter isString (builtins.split "" "abcdefghijklmnopqrstuvwxyz");
+    stringToCharacters = s: genList (n: substring n 1 s) (stringLength s);
+    lowerChars = stringToCharacters "abcdefghijklmnopqrstuvwxyz";
     strings = { inherit lowerChars hasPrefix hasSuffix escapeShellArgs; };
 
     warn = message: builtins.trace "warning: ${message}";

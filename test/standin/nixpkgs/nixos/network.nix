@@ -8,7 +8,7 @@
 let
   inherit (lib) mkOption types;
   opt = type: default: mkOption { inherit type default; };
-  section = opt types.attrs { };
+  section = opt (types.attrsOf types.unspecified) { };
 
   lease = pkgs.writeShellScript "udhcpc.script" ''
     export PATH=${pkgs.busybox}/bin

@@ -5,7 +5,7 @@ let
   opt = type: default: mkOption { inherit type default; };
   flag = default: opt types.bool default;
   strings = opt (types.listOf types.str) [ ];
-  anything = opt types.attrs { };
+  anything = opt (types.attrsOf types.unspecified) { };
 in
 {
   options = {

@@ -23,11 +23,11 @@ let
         after = strings;
         before = strings;
         path = opt (types.listOf types.unspecified) [ ];
-        environment = opt types.attrs { };
+        environment = opt (types.attrsOf types.unspecified) { };
         preStart = opt types.lines "";
         script = opt types.lines "";
-        serviceConfig = opt types.attrs { };
-        unitConfig = opt types.attrs { };
+        serviceConfig = opt (types.attrsOf types.unspecified) { };
+        unitConfig = opt (types.attrsOf types.unspecified) { };
       };
     };
 
