@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+#include "cache.hpp"
+
+#include <sky/error.hpp>
+#include <sky/hash.hpp>
+#include <sky/name.hpp>
+#include <sky/zstd.hpp>
+
+#include <cerrno>
+#include <fcntl.h>
+#include <memory>
+#include <random>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace sky::cache {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kInfo = "StoreDir: /nix/store\nWantMassQuery: 1\nPriority: 50\n";
+constexpr std::chrono::minutes kLockLimit{10}; // a publication or a sweep: minutes at the worst
+constexpr mode_t kFileMode = 0600;
+
+fs::path temporary_in(const fs::path& directory) {
+    std::random_device random;
+    return directory / fmt::format("{:08x}{:08x}", random(), random());
+}
+
+void rename_to(const fs::path& from, const fs::path& to) {
+    if (::rename(from.c_str(), to.c_str()) != 0) {
+        fail_errno("cannot rename to '{}'", to.string());
+    }
+}
+
+} // namespace
+
+Staged::~Staged() {
+    if (!file_.empty()) {
+        ::unlink(file_.c_str());
+    }
+}
+
+void make_own_directories(const fs::path& path) {
+    if (::mkdir(path.c_str(), 0750) == 0 || errno == EEXIST) {
+        return;
+    }
+    if (errno != ENOENT) {
+        fail_errno("cannot make directory '{}'", path.string());
+    }
+    make_own_directories(path.parent_path());
+    if (::mkdir(path.c_str(), 0750) != 0 && errno != EEXIST) {
+        fail_errno("cannot make directory '{}'", path.string());
+    }
+}
+
+std::uint64_t bytes_below(const fs::path& directory) {
+    std::error_code none;
+    std::uint64_t sum = 0;
+    for (const auto& entry : fs::recursive_directory_iterator(directory, none)) {
+        std::error_code gone; // a file that another push has just renamed
+        if (entry.is_regular_file(gone)) {
+            const auto size = entry.file_size(gone);
+            sum += gone ? 0 : size;
+        }
+    }
+    return sum;
+}
+
+void Cache::prepare() const {
+    make_own_directories(directory_ / "nar");
+    make_own_directories(directory_ / "tmp");
+    const auto info = directory_ / "nix-cache-info";
+    if (!fs::exists(info)) {
+        atomic_write(info, kInfo, {.mode = kFileMode});
+    }
+}
+
+Lock Cache::lock() const {
+    return Lock::take(directory_ / "lock", "sky-cache-push", kLockLimit);
+}
+
+std::optional<NarInfo> Cache::find(const StorePath& path) const {
+    const auto text = read_file_if_exists(info_file(path), kNarInfoCap);
+    if (!text) {
+        return std::nullopt;
+    }
+    auto info = parse_narinfo(*text);
+    if (info.path != path || !info.compressed) {
+        fail(ExitCode::kData, "the cache's narinfo of '{}' is damaged", path.base());
+    }
+    struct stat nar {};
+    if (::stat((directory_ / info.url()).c_str(), &nar) != 0 || !S_ISREG(nar.st_mode) ||
+        static_cast<std::uint64_t>(nar.st_size) != info.compressed->size) {
+        return std::nullopt;
+    }
+    return info;
+}
+
+void Cache::touch(const StorePath& path) const {
+    if (::utimensat(AT_FDCWD, info_file(path).c_str(), nullptr, 0) != 0 && errno != ENOENT) {
+        fail_errno("cannot touch '{}'", info_file(path).string());
+    }
+}
+
+Source Cache::open_nar(const NarInfo& info) const {
+    auto file = std::make_shared<Fd>(open_file(directory_ / info.url(), O_RDONLY | O_NOFOLLOW));
+    const auto bytes = fd_source(file->get());
+    return zstd_source(
+        [file, bytes](char* buffer, std::size_t size) { return bytes(buffer, size); });
+}
+
+Staged Cache::stage(const NarInfo& declared, const Source& source, std::uint64_t budget) const {
+    const auto path = temporary_in(directory_ / "tmp");
+    const Fd fd = open_file(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, kFileMode);
+    Staged guard(declared, path); // removes the file whatever is thrown below
+    Hasher plain;
+    Hasher packed;
+    ZstdWriter zstd([&](std::string_view data) {
+        packed.update(data);
+        if (packed.size() > budget) {
+            fail(ExitCode::kRefused,
+                 "quota: the cache is full (delete branches, or ask the operator)");
+        }
+        write_all(fd.get(), data);
+    });
+    const Source tee = [&](char* buffer, std::size_t size) {
+        const auto n = source(buffer, size);
+        plain.update({buffer, n});
+        zstd.write({buffer, n});
+        return n;
+    };
+    NarVisitor checks_only;
+    nar_parse(tee, checks_only, {.bytes = declared.nar_size});
+    zstd.finish();
+    if (plain.size() != declared.nar_size || plain.finish() != declared.nar_hash) {
+        fail(ExitCode::kData, "not the NAR that its narinfo says");
+    }
+    auto info = declared;
+    info.signature.reset();
+    const auto size = packed.size();
+    info.compressed = NarInfo::Compressed{.hash = packed.finish(), .size = size};
+    guard.release();
+    return {std::move(info), path};
+}
+
+void Cache::publish_nar(Staged& staged) const {
+    rename_to(staged.file(), directory_ / staged.info().url());
+    staged.release();
+}
+
+void Cache::publish_info(const NarInfo& info, const SigningKey& key) const {
+    auto whole = info;
+    whole.signature = key.sign(info.fingerprint());
+    atomic_write(info_file(info.path), print_narinfo(whole), {.mode = kFileMode, .durable = false});
+}
+
+void Cache::sync() const {
+    const Fd fd = open_file(directory_, O_RDONLY | O_DIRECTORY);
+    if (::syncfs(fd.get()) != 0) {
+        fail_errno("cannot sync '{}'", directory_.string());
+    }
+}
+
+SigningKey load_key(const State& state, const Tenant& tenant) {
+    const auto secret = state.keys() / (tenant.str() + ".key");
+    const auto name = "skyflake-" + tenant.str();
+    const auto text = read_file_if_exists(secret, 4096);
+    auto key = text ? SigningKey::parse(*text) : SigningKey::generate(name);
+    if (key.name() != name) {
+        fail(ExitCode::kConfig, "'{}' is the key of another", secret.string());
+    }
+    if (!text) {
+        atomic_write(secret, key.secret_text() + "\n", {.mode = 0600});
+    }
+    const auto pub = state.keys() / (tenant.str() + ".pub");
+    if (!text || !fs::exists(pub)) {
+        atomic_write(pub, key.public_text() + "\n", {.mode = 0644});
+    }
+    return key;
+}
+
+} // namespace sky::cache

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sky/fd.hpp>
+#include <sky/lock.hpp>
+#include <sky/nar.hpp>
+#include <sky/narinfo.hpp>
+#include <sky/signature.hpp>
+#include <sky/state.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+
+namespace sky::cache {
+
+/// A compressed NAR in a file of our own that has no name in the cache yet. Removed when it goes,
+/// unless published.
+class Staged {
+  public:
+    Staged(NarInfo info, std::filesystem::path file)
+        : info_(std::move(info)), file_(std::move(file)) {}
+    Staged(Staged&& other) noexcept
+        : info_(std::move(other.info_)),
+          file_(std::exchange(other.file_, std::filesystem::path())) {}
+    Staged& operator=(Staged&&) = delete;
+    ~Staged();
+
+    [[nodiscard]] const NarInfo& info() const noexcept { return info_; }
+    [[nodiscard]] const std::filesystem::path& file() const noexcept { return file_; }
+    /// It has been renamed.
+    void release() noexcept { file_.clear(); }
+
+  private:
+    NarInfo info_;
+    std::filesystem::path file_;
+};
+
+/// A tenant's binary cache, STATE/cache/T: a directory of the service account's own. nix reads it
+/// as file://.
+class Cache {
+  public:
+    Cache(const State& state, const Tenant& tenant) : directory_(state.cache(tenant)) {}
+
+    /// Makes what is missing of the directory. find() and touch() work without it.
+    void prepare() const;
+
+    /// The lock for changes. Held for local work only, never while a tenant's descriptor is read or
+    /// written.
+    [[nodiscard]] Lock lock() const;
+    /// The narinfo of `path`, if it is there with a NAR of the right size. Throws Error(kData) for
+    /// one that is damaged.
+    [[nodiscard]] std::optional<NarInfo> find(const StorePath& path) const;
+    /// Keeps the garbage collector from taking `path` for its grace time.
+    void touch(const StorePath& path) const;
+    /// The NAR as it was before compression. The cache keeps nothing open.
+    [[nodiscard]] Source open_nar(const NarInfo& info) const;
+
+    /// Compresses one NAR from `source` into a file of our own while it checks it: well-formed,
+    /// NarHash and NarSize as `declared` says. More than `budget` bytes: Error(kRefused). Throws
+    /// Error(kData).
+    [[nodiscard]] Staged stage(const NarInfo& declared, const Source& source,
+                               std::uint64_t budget) const;
+    /// Gives the NAR its name.
+    void publish_nar(Staged& staged) const;
+    /// Signs and writes the narinfo; its NAR must be published and synced.
+    void publish_info(const NarInfo& info, const SigningKey& key) const;
+    /// Everything written so far survives a power cut.
+    void sync() const;
+
+    [[nodiscard]] const std::filesystem::path& directory() const noexcept { return directory_; }
+    [[nodiscard]] std::filesystem::path info_file(const StorePath& path) const {
+        return directory_ / (path.hash() + ".narinfo");
+    }
+
+  private:
+    std::filesystem::path directory_;
+};
+
+/// The tenant's signing key, made at first use (call it under the cache's lock). Throws
+/// Error(kConfig) for a damaged one.
+[[nodiscard]] SigningKey load_key(const State& state, const Tenant& tenant);
+
+/// Bytes of all files below a directory; 0 if there is none.
+[[nodiscard]] std::uint64_t bytes_below(const std::filesystem::path& directory);
+
+/// mkdir -p, mode 0750 under our umask; a set-group-id parent hands its group on.
+void make_own_directories(const std::filesystem::path& path);
+
+} // namespace sky::cache

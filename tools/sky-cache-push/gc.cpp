@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: MIT
+#include "gc.hpp"
+#include "cache.hpp"
+
+#include <sky/error.hpp>
+#include <sky/json.hpp>
+#include <sky/lines.hpp>
+#include <sky/log.hpp>
+#include <sky/narinfo.hpp>
+#include <sky/record.hpp>
+
+#include <ctime>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace sky::cache {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kCap = 1U << 20U;
+
+/// Calls f(repo, name, path) for each file STATE/KIND/T/R/NAME; names that are no names of ours are
+/// errors.
+template <typename F>
+void each_machine_file(const fs::path& tenant_directory, F&& f) {
+    if (!fs::exists(tenant_directory)) {
+        return;
+    }
+    for (const auto& repo : fs::directory_iterator(tenant_directory)) {
+        for (const auto& entry : fs::directory_iterator(repo.path())) {
+            if (entry.path().filename().string().front() != '.') {
+                f(Repo::parse(repo.path().filename().string()), entry.path());
+            }
+        }
+    }
+}
+
+void add_revision(Fields& f, const char* key, Wanted& wanted) {
+    if (const auto rev = f.optional_string(key)) {
+        wanted.revs.insert(Revision::parse(*rev));
+    }
+}
+
+std::int64_t age_of(const fs::path& file, std::int64_t now) {
+    struct stat info {};
+    if (::lstat(file.c_str(), &info) != 0) {
+        fail_errno("cannot stat '{}'", file.string());
+    }
+    return now - info.st_mtim.tv_sec;
+}
+
+/// One tenant's sweep: mark from the roots, then take away from the referring end: records,
+/// narinfos, NARs.
+class Sweep {
+  public:
+    Sweep(const Config& config, Tenant tenant, const std::map<std::string, Wanted>& wanted,
+          const GcOptions& options)
+        : state_(config), tenant_(std::move(tenant)), wanted_(wanted), options_(options),
+          cache_(state_, tenant_), now_(std::time(nullptr)) {}
+
+    Json run() {
+        cache_.prepare();
+        const auto lock = cache_.lock();
+        mark();
+        sweep_infos();
+        for (const auto& [file, roots] : new_roots_) {
+            change([&, &path = file, &left = roots] {
+                left.empty() ? remove_file(path) : save_roots(path, left);
+            });
+        }
+        for (const auto& file : doomed_) {
+            remove(file);
+        }
+        sweep_files(cache_.directory() / "nar");
+        sweep_files(cache_.directory() / "tmp");
+        return {{"v", 1},
+                {"tenant", tenant_.str()},
+                {"paths", paths_},
+                {"removed_paths", removed_paths_},
+                {"removed_records", removed_records_},
+                {"removed_bytes", removed_bytes_}};
+    }
+
+  private:
+    void mark() {
+        std::map<std::string, std::set<Revision>> kept;
+        each_machine_file(
+            state_.root() / "gcroots" / tenant_.str(), [&](const Repo& repo, const fs::path& file) {
+                const MachinePath machine{tenant_, repo, Machine::parse(file.filename().string())};
+                const auto roots = load_roots(file);
+                const auto left = roots_to_keep(roots, wanted_of(machine), options_, now_);
+                if (left != roots) {
+                    new_roots_[file] = left;
+                }
+                for (const auto& root : left) {
+                    kept[machine.joined()].insert(root.rev);
+                    mark_from_cache(root.deployment); // a push that has no record yet
+                }
+            });
+        each_machine_file(state_.root() / "deployments" / tenant_.str(), [&](const Repo& repo,
+                                                                             const fs::path&
+                                                                                 directory) {
+            const MachinePath machine{tenant_, repo, Machine::parse(directory.filename().string())};
+            const auto& wanted = wanted_of(machine);
+            for (const auto& entry : fs::directory_iterator(directory)) {
+                if (entry.path().extension() != ".json") {
+                    continue; // a temporary file
+                }
+                const auto rev = Revision::parse(entry.path().stem().string());
+                if (kept[machine.joined()].contains(rev) || wanted.revs.contains(rev) ||
+                    age_of(entry.path(), now_) < options_.grace_s) {
+                    for (const auto& path :
+                         parse_record(read_file(entry.path(), kRecordCap)).closure) {
+                        live_.insert(path.path);
+                    }
+                } else {
+                    doomed_.push_back(entry.path());
+                    ++removed_records_;
+                }
+            }
+        });
+    }
+
+    void mark_from_cache(const StorePath& top) {
+        std::vector<StorePath> open{top};
+        while (!open.empty()) {
+            const auto path = std::move(open.back());
+            open.pop_back();
+            if (!live_.insert(path).second) {
+                continue;
+            }
+            if (const auto info = cache_.find(path)) {
+                open.insert(open.end(), info->references.begin(), info->references.end());
+            }
+        }
+    }
+
+    void sweep_infos() {
+        for (const auto& entry : fs::directory_iterator(cache_.directory())) {
+            if (entry.path().extension() != ".narinfo") {
+                continue;
+            }
+            const auto info = parse_narinfo(read_file(entry.path(), kNarInfoCap));
+            if (live_.contains(info.path) || age_of(entry.path(), now_) < options_.grace_s) {
+                keep_files_.insert(cache_.directory() / info.url());
+                ++paths_;
+            } else {
+                doomed_.push_back(entry.path());
+                ++removed_paths_;
+            }
+        }
+    }
+
+    void sweep_files(const fs::path& directory) {
+        std::vector<fs::path> files;
+        for (const auto& entry : fs::directory_iterator(directory)) {
+            if (!keep_files_.contains(entry.path()) &&
+                age_of(entry.path(), now_) >= options_.grace_s) {
+                files.push_back(entry.path());
+            }
+        }
+        for (const auto& file : files) {
+            removed_bytes_ += fs::file_size(file);
+            remove(file);
+        }
+    }
+
+    [[nodiscard]] const Wanted& wanted_of(const MachinePath& machine) const {
+        static const Wanted kNone;
+        const auto at = wanted_.find(machine.joined());
+        return at == wanted_.end() ? kNone : at->second;
+    }
+
+    template <typename F>
+    void change(F&& f) {
+        if (!options_.dry_run) {
+            f();
+        }
+    }
+
+    static void remove_file(const fs::path& file) {
+        if (::unlink(file.c_str()) != 0 && errno != ENOENT) {
+            fail_errno("cannot remove '{}'", file.string());
+        }
+    }
+
+    void remove(const fs::path& file) {
+        log::debug("remove {}", file.string());
+        change([&] { remove_file(file); });
+    }
+
+    State state_;
+    Tenant tenant_;
+    const std::map<std::string, Wanted>& wanted_;
+    const GcOptions& options_;
+    Cache cache_;
+    std::int64_t now_;
+    std::set<StorePath> live_;
+    std::set<fs::path> keep_files_;
+    std::map<fs::path, Roots> new_roots_;
+    std::vector<fs::path> doomed_; ///< records, then narinfos
+    std::uint64_t paths_ = 0;
+    std::uint64_t removed_paths_ = 0;
+    std::uint64_t removed_records_ = 0;
+    std::uint64_t removed_bytes_ = 0;
+};
+
+} // namespace
+
+Wanted parse_wanted(std::string_view text) {
+    const auto value = parse_json(text, kCap, "record");
+    Fields f(value, ""); // the format is sky-nomad-submit's; three keys of it are read
+    Wanted wanted;
+    wanted.gone = !f.has("rev");
+    add_revision(f, "rev", wanted);
+    for (const char* key : {"pin", "did"}) {
+        if (f.has(key)) {
+            Fields inner(f.any(key), key);
+            add_revision(inner, "rev", wanted);
+        }
+    }
+    return wanted;
+}
+
+std::map<std::string, Wanted> read_wanted(const Config& config) {
+    if (::geteuid() != 0) {
+        fail(ExitCode::kRefused, "gc reads the deploy account's records (run it as root)");
+    }
+    const State state(config);
+    std::map<std::string, Wanted> all;
+    for (const auto& [tenant, settings] : config.tenants) {
+        each_machine_file(
+            state.root() / "records" / tenant.str(), [&](const Repo& repo, const fs::path& file) {
+                if (file.extension() == ".json") {
+                    const MachinePath machine{tenant, repo, Machine::parse(file.stem().string())};
+                    all[machine.joined()] = parse_wanted(read_file(file, kCap));
+                }
+            });
+    }
+    return all;
+}
+
+Roots roots_to_keep(const Roots& roots, const Wanted& wanted, const GcOptions& options,
+                    std::int64_t now) {
+    Roots left;
+    for (std::size_t i = 0; i < roots.size(); ++i) {
+        const bool young = now - roots[i].at < options.grace_s;
+        const bool recent = !wanted.gone && i < options.keep;
+        if (young || recent || wanted.revs.contains(roots[i].rev)) {
+            left.push_back(roots[i]);
+        }
+    }
+    return left;
+}
+
+int collect_garbage(const Config& config, const std::map<std::string, Wanted>& wanted,
+                    const GcOptions& options, int out) {
+    int result = 0;
+    if (options.tenant) {
+        static_cast<void>(config.tenant(Tenant::parse(*options.tenant)));
+    }
+    for (const auto& [tenant, settings] : config.tenants) {
+        if (options.tenant && tenant.str() != *options.tenant) {
+            continue;
+        }
+        try {
+            write_line(out, Sweep(config, tenant, wanted, options).run());
+        } catch (const Error& e) {
+            if (e.code() == ExitCode::kIo) {
+                throw;
+            }
+            log::error("{}: left as it is: {}", tenant.str(), e.what());
+            result = static_cast<int>(ExitCode::kSomeFailed);
+        }
+    }
+    return result;
+}
+
+} // namespace sky::cache

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT
+#include "push.hpp"
+#include "cache.hpp"
+#include "closure.hpp"
+#include "outbox.hpp"
+#include "roots.hpp"
+
+#include <sky/error.hpp>
+#include <sky/json.hpp>
+#include <sky/log.hpp>
+#include <sky/record.hpp>
+
+#include <algorithm>
+#include <ctime>
+#include <nlohmann/json.hpp>
+#include <sys/stat.h>
+
+namespace sky::cache {
+namespace {
+
+constexpr std::uint64_t kMib = 1U << 20U;
+
+/// What an object of the pipe says, checked.
+struct Request {
+    MachinePath machine;
+    Revision rev;
+    BuildId build;
+    StorePath deployment;
+};
+
+Request parse_request(const PushContext& context, const Json& object) {
+    Fields f(object, ""); // no done(): unknown keys are for others
+    static_cast<void>(f.integer("v", 1, 1));
+    const auto named = context.tenant ? context.tenant : f.optional_string("tenant");
+    return {.machine = {context.caller.tenant_for(named), Repo::parse(f.string("repo")),
+                        Machine::parse(f.string("machine"))},
+            .rev = Revision::parse(f.string("rev")),
+            .build = BuildId::parse(f.string("build")),
+            .deployment = StorePath::parse(f.string("deployment"))};
+}
+
+/// One deployment on its way into the cache.
+class Push {
+  public:
+    Push(const PushContext& context, Request request)
+        : context_(context), request_(std::move(request)),
+          tenant_(context.config.tenant(request_.machine.tenant)), state_(context.config),
+          cache_(state_, request_.machine.tenant),
+          outbox_(state_, request_.machine.tenant, request_.build, tenant_.uid),
+          quota_(static_cast<std::uint64_t>(tenant_.quota.cache_mib) * kMib) {}
+
+    void run() {
+        if (context_.dry_run) {
+            report(collect_all().size(), 0);
+            return;
+        }
+        cache_.prepare();
+        add_root();
+        stage_missing();
+        const auto lock = cache_.lock(); // from here on only what is ours is touched
+        const auto closure = publish();
+        write_record(closure);
+        report(closure.size(), staged_.size());
+    }
+
+  private:
+    Closure collect_all() {
+        return collect(
+            request_.deployment,
+            [&](const StorePath& path) {
+                context_.still_wanted();
+                auto info = cache_.find(path);
+                return info ? info : outbox_.find(path);
+            },
+            quota_);
+    }
+
+    /// Of the tenant's cache, with what other pushes stage, and of its records.
+    [[nodiscard]] std::uint64_t bytes_used() const {
+        return bytes_below(cache_.directory()) +
+               bytes_below(state_.root() / "deployments" / request_.machine.tenant.str());
+    }
+
+    /// Before the first byte: what the garbage collector sees of this push is already rooted.
+    void add_root() {
+        const auto lock = cache_.lock();
+        const auto file = state_.gcroot(request_.machine);
+        const auto roots = load_roots(file);
+        save_roots(file, with_root(roots, {request_.rev, request_.deployment, std::time(nullptr)}));
+    }
+
+    void stage_missing() {
+        std::uint64_t used = bytes_used();
+        for (const auto& [path, info] : collect_all()) {
+            if (info.compressed) {
+                continue; // the cache's own
+            }
+            const Fd nar = outbox_.open_nar(info);
+            const auto bytes = fd_source(nar.get());
+            const Source watched = [&](char* buffer, std::size_t size) {
+                context_.still_wanted();
+                return bytes(buffer, size);
+            };
+            auto staged = cache_.stage(info, watched, quota_ - std::min(quota_, used));
+            used += staged.info().compressed->size;
+            fresh_ += info.nar_size;
+            staged_.emplace(path, std::move(staged));
+        }
+    }
+
+    /// NARs first, then narinfos, the deployment's own last. Another push may have been faster with
+    /// some of the paths: then the cache's are taken, and the closure is looked at again.
+    Closure publish() {
+        const auto closure = collect(
+            request_.deployment,
+            [&](const StorePath& path) {
+                auto info = cache_.find(path);
+                const auto at = staged_.find(path);
+                if (!info && at == staged_.end()) {
+                    fail(ExitCode::kBusy, "the cache changed meanwhile (push again)");
+                }
+                return info ? info : at->second.info();
+            },
+            quota_);
+        std::erase_if(staged_,
+                      [&](const auto& entry) { return cache_.find(entry.first).has_value(); });
+        if (staged_.empty()) {
+            return closure;
+        }
+        if (bytes_used() > quota_) {
+            fail(ExitCode::kRefused,
+                 "quota: the cache is full (delete branches, or ask the operator)");
+        }
+        const auto key = load_key(state_, request_.machine.tenant);
+        for (auto& [path, staged] : staged_) {
+            cache_.publish_nar(staged);
+        }
+        cache_.sync();
+        for (const auto& [path, staged] : staged_) {
+            if (path != request_.deployment) {
+                cache_.publish_info(staged.info(), key);
+            }
+        }
+        if (const auto at = staged_.find(request_.deployment); at != staged_.end()) {
+            cache_.publish_info(at->second.info(), key);
+        }
+        cache_.sync();
+        return closure;
+    }
+
+    void write_record(const Closure& closure) {
+        const auto& top = closure.at(request_.deployment);
+        Record record{.machine = request_.machine,
+                      .rev = request_.rev,
+                      .build = request_.build,
+                      .created = now_text(),
+                      .deployment = request_.deployment,
+                      .nar_hash = top.nar_hash,
+                      .closure = record_paths(closure),
+                      .manifest = manifest_of(cache_.open_nar(top))};
+        const auto file = state_.deployment(request_.machine, request_.rev);
+        if (const auto old = read_file_if_exists(file, kRecordCap)) {
+            auto same = parse_record(*old);
+            same.build = record.build; // another push of the same: the record stays as it is
+            same.created = record.created;
+            if (same == record) {
+                return;
+            }
+        }
+        make_own_directories(file.parent_path());
+        atomic_write(file, print_record(record), {.mode = 0640});
+    }
+
+    void report(std::size_t paths, std::size_t fresh) const {
+        log::say(fmt::format("       {}: {} paths, {} new, {:.1f} MiB",
+                             request_.machine.machine.str(), paths, fresh,
+                             static_cast<double>(fresh_) / static_cast<double>(kMib)));
+    }
+
+    const PushContext& context_;
+    Request request_;
+    const TenantConfig& tenant_;
+    State state_;
+    Cache cache_;
+    Outbox outbox_;
+    std::uint64_t quota_; ///< bytes: of the cache, and of a closure unpacked
+    std::map<StorePath, Staged> staged_;
+    std::uint64_t fresh_ = 0; ///< NAR bytes staged
+};
+
+} // namespace
+
+void push_one(const PushContext& context, Json& object) {
+    Push(context, parse_request(context, object)).run();
+    if (!context.dry_run) {
+        object["cached"] = true;
+    }
+}
+
+} // namespace sky::cache
