@@ -105,8 +105,8 @@ EOF
     says 2048 # the operator's limit for one machine
 }
 
-@test "a machine with volumes, two CPUs and its store on a disk" {
-    machines disks="$(site "disks" 'deployment = { vcpu = 2; store = "disk"; volumes.data = { size = 64; mountPoint = "/var/lib/data"; }; };
+@test "a machine with a volume of its own and two CPUs" {
+    machines disks="$(site "disks" 'deployment = { vcpu = 2; volumes.data = { size = 64; mountPoint = "/var/lib/data"; }; };
         run = "grep -c ^processor /proc/cpuinfo > /var/lib/site/cpus; mount > /var/lib/site/mounts";')"
     run -0 push main:disks
     [ "$(page disks cpus)" = 2 ]
