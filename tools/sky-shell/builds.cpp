@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+#include "sky-shell/builds.hpp"
+
+#include "sky-shell/table.hpp"
+
+#include <sky/error.hpp>
+#include <sky/json.hpp>
+#include <sky/lines.hpp>
+#include <sky/log.hpp>
+
+#include <algorithm>
+#include <fcntl.h>
+#include <nlohmann/json.hpp>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <system_error>
+#include <unistd.h>
+
+namespace sky::shell {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kKeptBuilds = 100;
+constexpr std::size_t kMostNote = 1U << 20U;
+
+Json note_json(const BuildNote& note) {
+    return {{"v", 1},
+            {"build", note.id.str()},
+            {"repo", note.repo.str()},
+            {"at", note.at},
+            {"ended", note.ended ? Json(*note.ended) : Json(nullptr)},
+            {"machines", note.verdicts}};
+}
+
+/// A lock file's descriptor, if the lock could be taken now.
+std::optional<Fd> try_flock(const fs::path& file) {
+    Fd fd = open_file(file, O_RDONLY | O_NOFOLLOW);
+    return ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0 ? std::optional(std::move(fd)) : std::nullopt;
+}
+
+void remove_if_dead(const fs::path& outbox) {
+    struct stat info {};
+    if (::stat((outbox / "lock").c_str(), &info) != 0) {
+        // Made a moment ago and not locked yet, or left by somebody who died in between.
+        if (::stat(outbox.c_str(), &info) != 0 || ::time(nullptr) - info.st_mtime < 60) {
+            return;
+        }
+        fs::remove_all(outbox);
+    } else if (const auto held = try_flock(outbox / "lock")) {
+        fs::remove_all(outbox);
+    }
+}
+
+} // namespace
+
+void write_note(const Session& session, const BuildNote& note) {
+    const auto directory = session.build(note.id);
+    make_directories(directory, 0700);
+    atomic_write(directory / "build.json", dump_json(note_json(note)) + "\n", {.durable = false});
+}
+
+BuildNote read_note(const Session& session, const BuildId& id) {
+    const auto file = session.build(id) / "build.json";
+    const auto text = read_file_if_exists(file, kMostNote);
+    if (!text) {
+        fail(ExitCode::kRefused, "build '{}' is not there or not yours (see 'builds')", id.str());
+    }
+    const Json object = parse_json(*text, kMostNote, "build.json");
+    Fields fields(object, "build.json");
+    static_cast<void>(fields.integer("v", 1, 1));
+    static_cast<void>(fields.string("build"));
+    BuildNote note{id,
+                   Repo::parse(fields.string("repo")),
+                   fields.string("at"),
+                   fields.optional_string("ended"),
+                   {}};
+    fields.each_member("machines",
+                       [&](const std::string& name, const Json& value, const std::string& path) {
+                           note.verdicts[name] = string_of(value, path);
+                       });
+    fields.done();
+    return note;
+}
+
+std::vector<BuildId> list_builds(const Session& session) {
+    std::vector<BuildId> ids;
+    const auto directory = session.state.builds(session.tenant);
+    std::error_code error;
+    for (fs::directory_iterator at(directory, error), end; !error && at != end;
+         at.increment(error)) {
+        if (BuildId::valid(at->path().filename().string())) {
+            ids.push_back(BuildId::parse(at->path().filename().string()));
+        }
+    }
+    if (error) {
+        fail(ExitCode::kIo, "cannot read '{}': {}", directory.string(), error.message());
+    }
+    std::sort(ids.rbegin(), ids.rend());
+    return ids;
+}
+
+void sweep(const Session& session) noexcept {
+    try {
+        for (const auto& entry : fs::directory_iterator(session.state.outbox(session.tenant))) {
+            remove_if_dead(entry.path());
+        }
+        const auto ids = list_builds(session);
+        for (std::size_t i = kKeptBuilds; i < ids.size(); ++i) {
+            fs::remove_all(session.build(ids[i]));
+        }
+    } catch (const std::exception& e) { // leftovers cost room, no more
+        log::debug("sweep: {}", e.what());
+    }
+}
+
+Outbox::Outbox(const Session& session, const BuildId& id) : path_(session.outbox(id)) {
+    // Group and set-gid bit come from the directory above; chmod(2) would lose the bit, because we
+    // are not in that group.
+    if (::mkdir(path_.c_str(), 0750) != 0 && errno_now() != EEXIST) {
+        fail_errno("cannot make '{}'", path_.string());
+    }
+    lock_ = open_file(path_ / "lock", O_RDONLY | O_CREAT | O_NOFOLLOW, 0600);
+    if (::flock(lock_.get(), LOCK_SH | LOCK_NB) != 0) {
+        fail_errno("cannot lock '{}'", path_.string());
+    }
+}
+
+Outbox::~Outbox() {
+    std::error_code ignored; // the next push sweeps it
+    fs::remove_all(path_, ignored);
+}
+
+int builds_verb(const Session& session, const Builds& request) {
+    Table table({"BUILD", "REPO", "AT", "MACHINES"});
+    for (const auto& id : list_builds(session)) {
+        std::optional<BuildNote> note;
+        try {
+            note = read_note(session, id);
+        } catch (const Error& e) {
+            log::warn("{}: {}", id.str(), e.what());
+            continue;
+        }
+        if (request.repo && note->repo != *request.repo) {
+            continue;
+        }
+        if (request.json) {
+            write_line(STDOUT_FILENO, note_json(*note));
+            continue;
+        }
+        std::string machines;
+        for (const auto& [machine, verdict] : note->verdicts) {
+            machines += fmt::format("{}{}: {}", machines.empty() ? "" : ", ", machine, verdict);
+        }
+        table.row({id.str(), note->repo.str(), note->at, machines});
+    }
+    if (!request.json) {
+        write_all(STDOUT_FILENO, table.text());
+    }
+    return 0;
+}
+
+} // namespace sky::shell

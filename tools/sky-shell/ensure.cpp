@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+#include "sky-shell/ensure.hpp"
+
+#include "sky-shell/refs.hpp"
+#include "sky-shell/repo.hpp"
+
+#include <sky/cli.hpp>
+#include <sky/error.hpp>
+#include <sky/json.hpp>
+#include <sky/lines.hpp>
+#include <sky/log.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+namespace sky::shell {
+namespace {
+
+using std::chrono::steady_clock;
+
+std::string holder_line(const std::string& what) {
+    return fmt::format("{} from {}, since {}", what, client_address(), now_text());
+}
+
+/// "www: no node has room; db: ..." from the lines that came back.
+std::string problems_of(std::string_view lines) {
+    std::string all;
+    while (!lines.empty()) {
+        const auto line = lines.substr(0, lines.find('\n'));
+        lines.remove_prefix(std::min(line.size() + 1, lines.size()));
+        if (line.empty()) {
+            continue;
+        }
+        const Json object = parse_json(line, 1U << 20U, "sky-nomad-submit");
+        Fields fields(object, "sky-nomad-submit");
+        if (fields.has("error")) {
+            Fields error(fields.any("error"), "sky-nomad-submit.error");
+            all += fmt::format("{}{}: {}", all.empty() ? "" : "; ",
+                               printable(fields.optional_string("machine").value_or("?"), 40),
+                               printable(error.string("text"), 80));
+        }
+    }
+    return all;
+}
+
+} // namespace
+
+Lock wait_for_lock(const Session& session, const Repo& repo, const std::string& what) {
+    const auto file = session.lock(repo);
+    const auto limit = std::chrono::seconds(session.config.push.wait_s);
+    const auto end = steady_clock::now() + limit;
+    bool told = false;
+    for (;;) {
+        if (auto lock = Lock::try_take(file, holder_line(what))) {
+            return std::move(*lock);
+        }
+        if (!told) {
+            log::say(fmt::format("-----> {} is busy: {}", repo.str(), Lock::holder(file)));
+            log::say(fmt::format("       waiting up to {} s, Ctrl-C is safe", limit.count()));
+            told = true;
+        }
+        if (steady_clock::now() >= end) {
+            fail(ExitCode::kBusy, "{} is busy: {} (try again later)", repo.str(),
+                 Lock::holder(file));
+        }
+        if (hung_up(1) || hung_up(2)) {
+            fail(ExitCode::kIo, "the client has gone while it waited for {}", repo.str());
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(50)); // flock(2) has no timeout
+    }
+}
+
+Ensured ensure_locked(const Session& session, const Repo& repo, const BuildId& contact) {
+    Json branches = Json::object();
+    for (const auto& [machine, revision] : read_branches(session.repo(repo))) {
+        branches[machine.str()] = revision.str();
+    }
+    const Json request{{"v", 1},
+                       {"repo", repo.str()},
+                       {"branches", std::move(branches)},
+                       {"session", contact.str()}};
+    const auto answer = tool_command(session, "sky-nomad-submit")
+                            .arg("ensure")
+                            .capture(dump_json(request) + "\n", 16U << 20U);
+    Ensured result{answer.exit_code, problems_of(answer.out)};
+    if (result.code == 0 && !result.why.empty()) {
+        result.code = code(ExitCode::kSomeFailed);
+    }
+    if (result.code != 0 && result.why.empty()) {
+        result.why = fmt::format("sky-nomad-submit ended with {}", result.code);
+    }
+    return result;
+}
+
+std::optional<Ensured> ensure(const Session& session, const Repo& repo) {
+    const auto contact = new_build_id();
+    const auto lock =
+        Lock::try_take(session.lock(repo), holder_line("a check (" + contact.str() + ")"));
+    if (!lock) {
+        return std::nullopt;
+    }
+    return ensure_locked(session, repo, contact);
+}
+
+int ensure_repos(const Session& session, const std::vector<std::string>& names) {
+    std::vector<Repo> repos;
+    for (const auto& name : names) {
+        repos.push_back(Repo::parse(name));
+        require_repo(session, repos.back());
+    }
+    if (names.empty()) {
+        repos = list_repos(session);
+    }
+    int worst = 0;
+    for (const auto& repo : repos) {
+        try {
+            const auto result = ensure(session, repo);
+            if (!result) {
+                log::info("{}: busy ({}), left to them", repo.str(),
+                          Lock::holder(session.lock(repo)));
+            } else if (result->code != 0) {
+                log::error("{}: {}", repo.str(), result->why);
+                worst = std::max(worst, result->code);
+            }
+        } catch (const Error& e) { // one repo that can not be read must not hide the others
+            log::error("{}: {}", repo.str(), e.what());
+            worst = std::max(worst, code(e.code()));
+        }
+    }
+    return worst;
+}
+
+} // namespace sky::shell

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+#include "sky-shell/repo.hpp"
+
+#include "sky-shell/git-command.hpp"
+
+#include <sky/error.hpp>
+
+#include <algorithm>
+#include <fcntl.h>
+#include <git2.h>
+#include <system_error>
+#include <unistd.h>
+
+namespace sky::shell {
+namespace {
+
+namespace fs = std::filesystem;
+
+void sync_directory(const fs::path& directory) {
+    const Fd fd = open_file(directory, O_RDONLY | O_DIRECTORY);
+    if (::fsync(fd.get()) != 0) {
+        fail_errno("cannot sync '{}'", directory.string());
+    }
+}
+
+} // namespace
+
+void create_repo(const Session& session, const Repo& repo) {
+    const auto path = session.repo(repo);
+    if (fs::is_directory(path)) {
+        return;
+    }
+    // No repo's name holds a dot, and the lock makes us the only one here: what stands there is the
+    // rest of an interrupted creation.
+    const auto fresh = session.state.repos(session.tenant) / (".new." + repo.str());
+    std::error_code ignored; // what can not be removed makes git init fail
+    fs::remove_all(fresh, ignored);
+    const auto done = git_command(session, repo, new_build_id())
+                          .args({"init", "--quiet", "--bare",
+                                 "--template=", "--initial-branch=main", "--", fresh.string()})
+                          .capture("", 65536, std::chrono::seconds(60), true);
+    if (done.exit_code != 0) {
+        fail(ExitCode::kIo, "cannot make repository '{}': {}", repo.str(),
+             printable(done.err, 200));
+    }
+    sync_directory(fresh);
+    if (::rename(fresh.c_str(), path.c_str()) != 0) {
+        fail_errno("cannot make repository '{}'", repo.str());
+    }
+    sync_directory(path.parent_path());
+}
+
+void require_repo(const Session& session, const Repo& repo) {
+    if (!fs::is_directory(session.repo(repo))) {
+        fail(ExitCode::kRefused, "repository '{}' is not there or not yours (a push makes it)",
+             repo.str());
+    }
+}
+
+std::vector<Repo> list_repos(const Session& session) {
+    std::vector<Repo> repos;
+    const auto directory = session.state.repos(session.tenant);
+    std::error_code error;
+    for (fs::directory_iterator at(directory, error), end; !error && at != end;
+         at.increment(error)) {
+        const auto name = at->path().filename();
+        if (name.extension() == ".git" && Repo::valid(name.stem().string())) {
+            repos.push_back(Repo::parse(name.stem().string()));
+        }
+    }
+    if (error) {
+        fail(ExitCode::kIo, "cannot read '{}': {}", directory.string(), error.message());
+    }
+    std::sort(repos.begin(), repos.end());
+    return repos;
+}
+
+Objects::Objects(const fs::path& repo) {
+    git_libgit2_init();
+    // No configuration but the repo's own.
+    for (const int level : {GIT_CONFIG_LEVEL_SYSTEM, GIT_CONFIG_LEVEL_GLOBAL, GIT_CONFIG_LEVEL_XDG,
+                            GIT_CONFIG_LEVEL_PROGRAMDATA}) {
+        git_libgit2_opts(GIT_OPT_SET_SEARCH_PATH, level, "");
+    }
+    git_repository* opened = nullptr;
+    if (git_repository_open_bare(&opened, repo.c_str()) != 0) {
+        const git_error* error = git_error_last();
+        const std::string why = error == nullptr ? "unknown" : error->message;
+        git_libgit2_shutdown();
+        fail(ExitCode::kIo, "cannot open repository '{}': {}", repo.filename().string(), why);
+    }
+    repo_ = opened;
+}
+
+Objects::~Objects() {
+    git_repository_free(static_cast<git_repository*>(repo_));
+    git_libgit2_shutdown();
+}
+
+bool Objects::is_commit(const Revision& rev) const {
+    git_oid id{};
+    git_commit* commit = nullptr;
+    if (git_oid_fromstr(&id, rev.str().c_str()) != 0 ||
+        git_commit_lookup(&commit, static_cast<git_repository*>(repo_), &id) != 0) {
+        return false;
+    }
+    git_commit_free(commit);
+    return true;
+}
+
+} // namespace sky::shell

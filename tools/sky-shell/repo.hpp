@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "sky-shell/session.hpp"
+
+#include <vector>
+
+namespace sky::shell {
+
+/// Makes the repo if it is not there, whole or not at all. Call it with the repo's lock held.
+void create_repo(const Session& session, const Repo& repo);
+
+/// Throws Error(kRefused), in the words that a denied one would get, when there is no such repo.
+void require_repo(const Session& session, const Repo& repo);
+
+/// All repos of the tenant, by name. Throws Error when the directory can not be read.
+[[nodiscard]] std::vector<Repo> list_repos(const Session& session);
+
+/// True when `rev` is a commit that is in the repo. Throws Error(kIo) for a repo that does not
+/// open.
+class Objects {
+  public:
+    explicit Objects(const std::filesystem::path& repo);
+    Objects(const Objects&) = delete;
+    Objects& operator=(const Objects&) = delete;
+    ~Objects();
+    [[nodiscard]] bool is_commit(const Revision& rev) const;
+
+  private:
+    void* repo_ = nullptr; ///< git_repository, owned
+};
+
+} // namespace sky::shell
