@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT
+#include <sky-net-setup/dnsmasq.hpp>
+#include <sky-net-setup/firewall.hpp>
+#include <sky-net-setup/host.hpp>
+#include <sky-net-setup/link.hpp>
+#include <sky-net-setup/rules.hpp>
+#include <sky-net-setup/tap.hpp>
+#include <sky-net-setup/verbs.hpp>
+#include <sky/cli.hpp>
+#include <sky/error.hpp>
+#include <sky/json.hpp>
+#include <sky/lines.hpp>
+#include <sky/lock.hpp>
+#include <sky/state.hpp>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <chrono>
+#include <cstdio>
+#include <unistd.h>
+
+namespace sky::net {
+namespace {
+
+constexpr std::chrono::seconds kLockPatience{60};
+constexpr std::size_t kRequestCap = 64 * 1024;
+
+struct Options {
+    bool json = false;
+    bool dry_run = false;
+    bool off = false;
+};
+
+std::set<std::string> bridges_of(const MachineNet& machine) {
+    std::set<std::string> result;
+    for (const Port& port : machine.ports) {
+        result.insert(port.bridge);
+    }
+    return result;
+}
+
+/// The machines of this host with one put in, or taken out.
+std::vector<MachineNet> without(std::vector<MachineNet> machines, const MachinePath& path) {
+    std::erase_if(machines, [&](const MachineNet& m) { return m.path == path; });
+    return machines;
+}
+
+void print(const std::string& text) {
+    write_all(STDOUT_FILENO, text);
+}
+
+void print_dry(const Config& config, const Plan& plan) {
+    print(plan.describe());
+    for (const Bridge& bridge : plan.bridges) {
+        const DnsFiles files(State(config).net(), bridge.name);
+        print("--- " + files.conf.string() + "\n" +
+              render_dns_conf(bridge, files, config.accounts.dns, "GROUP") + "--- " +
+              files.hosts.string() + "\n" + render_dns_hosts(bridge) + "--- " +
+              files.names.string() + "\n" + render_dns_names(bridge));
+    }
+}
+
+Json report(Links& links, const MachineNet& machine) {
+    Json list = Json::array();
+    for (const Port& port : machine.ports) {
+        const auto link = links.find(port.outside);
+        list.push_back({{"tap", port.outside},
+                        {"bridge", port.bridge},
+                        {"mac", port.mac},
+                        {"network", port.network.str()},
+                        {"address", port.address.str()},
+                        {"state", !link           ? "prepared"
+                                  : link->carrier ? "attached"
+                                                  : "unused"}});
+    }
+    return {{"v", 1},
+            {"tenant", machine.path.tenant.str()},
+            {"repo", machine.path.repo.str()},
+            {"machine", machine.path.machine.str()},
+            {"interfaces", list}};
+}
+
+void print_report(const MachineNet& machine, const Options& options) {
+    Links links;
+    const Json value = report(links, machine);
+    if (options.json) {
+        write_line(STDOUT_FILENO, value);
+        return;
+    }
+    for (const Json& i : value["interfaces"]) {
+        print(fmt::format("{:<32} {:<12} {:<15} {:<15} {} {}\n", machine.path.text(),
+                          i["network"].get<std::string>(), i["address"].get<std::string>(),
+                          i["tap"].get<std::string>(), i["mac"].get<std::string>(),
+                          i["state"].get<std::string>()));
+    }
+}
+
+Request read_request() {
+    return Request::parse(read_all(STDIN_FILENO, kRequestCap, "the request on stdin"));
+}
+
+Lock take_lock(const Config& config, std::string_view verb) {
+    const auto directory = State(config).net();
+    make_directories(directory, 0755);
+    make_directories(directory / "machines", 0700);
+    return Lock::take(directory / "lock", fmt::format("sky-net-setup {} {}", verb, ::getpid()),
+                      kLockPatience);
+}
+
+pid_t netns_of(const Request& request) {
+    if (!request.netns) {
+        fail(ExitCode::kData, "request.netns: missing");
+    }
+    return *request.netns;
+}
+
+int up(const Config& config, const Options& options) {
+    const Request request = read_request();
+    if (!request.interfaces) {
+        fail(ExitCode::kData, "request.interfaces: missing");
+    }
+    const Host host(config);
+    const auto planned = [&](const MachineNet& machine) {
+        auto machines = without(host.machines(), machine.path);
+        machines.push_back(machine);
+        return make_plan(config, std::move(machines));
+    };
+    if (options.dry_run) {
+        print_dry(config, planned(grant(request, load_registry(config.state), config)));
+        return 0;
+    }
+    const Fd netns = open_netns(netns_of(request));
+    const Lock lock = take_lock(config, "up");
+    const MachineNet machine = grant(request, load_registry(config.state), config);
+    const Plan plan = planned(machine); // before it is remembered: a refusal changes nothing
+    host.remember(machine);
+    host.converge(plan, bridges_of(machine));
+    host.make_taps(machine, netns);
+    if (options.json) {
+        print_report(machine, options);
+    }
+    return 0;
+}
+
+int attach(const Config& config, const Options& options) {
+    const Request request = read_request();
+    const Host host(config);
+    const pid_t pid = netns_of(request);
+    std::optional<Lock> lock;
+    if (!options.dry_run) {
+        lock = take_lock(config, "attach");
+    }
+    const auto machine = host.machine(request.path);
+    if (!machine) {
+        fail(ExitCode::kRefused, "'{}' has no interfaces here (sky-net-setup up comes first)",
+             request.path.text());
+    }
+    const Plan plan = make_plan(config, host.machines());
+    if (options.dry_run) {
+        print(plan.describe());
+        return 0;
+    }
+    // Somebody may have flushed the rules since `up`: no tap gets onto a bridge without them.
+    host.converge(plan, {});
+    // A machine without taps to move may have ended its namespace; open it only for those.
+    host.attach(*machine, open_netns(pid));
+    if (options.json) {
+        print_report(*machine, options);
+    }
+    return 0;
+}
+
+int down(const Config& config, const Options& options) {
+    const Request request = read_request();
+    const Host host(config);
+    if (options.dry_run) {
+        print_dry(config, make_plan(config, without(host.machines(), request.path)));
+        return 0;
+    }
+    const Lock lock = take_lock(config, "down");
+    const auto machine = host.machine(request.path);
+    if (machine && request.netns) {
+        try {
+            host.drop_taps(*machine, open_netns(*request.netns));
+        } catch (const SysError&) {
+            // The namespace went with its last process, and the taps in it too.
+        }
+    }
+    host.forget(request.path);
+    host.converge(make_plan(config, host.machines()),
+                  machine ? bridges_of(*machine) : std::set<std::string>{});
+    return 0;
+}
+
+int boundary(const Config& config, const Options& options) {
+    const Host host(config);
+    const Plan plan = make_plan(config, host.machines());
+    if (options.dry_run) {
+        print(options.off ? render_removal(config.prefix) : plan.describe());
+        return 0;
+    }
+    const Lock lock = take_lock(config, "boundary");
+    if (!options.off) {
+        host.converge(make_plan(config, host.machines()), {});
+        return 0;
+    }
+    if (!plan.machines.empty()) {
+        fail(ExitCode::kRefused, "{} machines are up (sky-net-setup down for each comes first)",
+             plan.machines.size());
+    }
+    host.converge(plan, {}); // leftovers of the dead
+    load_rules(render_removal(config.prefix));
+    return 0;
+}
+
+int list(const Config& config, const Options& options) {
+    for (const MachineNet& machine : Host(config).machines()) {
+        print_report(machine, options);
+    }
+    return 0;
+}
+
+} // namespace
+
+int main_body(Cli& cli) {
+    Options options;
+    struct Verb {
+        const char* name;
+        const char* help;
+        int (*run)(const Config&, const Options&);
+    };
+    constexpr Verb kVerbs[] = {
+        {"up", "bridge, rules, DHCP and DNS, then the taps in the machine's namespace", up},
+        {"attach", "move the taps to the host and onto the bridge", attach},
+        {"down", "remove what up and attach made; the bridge with its last machine", down},
+        {"boundary", "load the rules that keep tenants and machines off this host", boundary},
+        {"list", "machines that are up here", list},
+    };
+    cli.app().require_subcommand(1);
+    for (const Verb& verb : kVerbs) {
+        auto* sub = cli.app().add_subcommand(verb.name, verb.help);
+        sub->add_flag("--json", options.json, "report as JSON lines");
+        if (verb.run != list) {
+            sub->add_flag("--dry-run", options.dry_run, "print the plan, change nothing");
+        }
+        if (verb.run == boundary) {
+            sub->add_flag("--off", options.off, "take the rules away (no machine may be up)");
+        }
+    }
+    cli.examples("  sky-net-setup boundary\n"
+                 "  sky-net-setup up <<'E'\n"
+                 "  {\"v\":1,\"tenant\":\"alice\",\"repo\":\"infra\",\"machine\":\"www\",\n"
+                 "   \"netns\":\"/proc/4711/ns/net\",\"interfaces\":[{\"tap\":\"sky0\",\n"
+                 "   \"mac\":\"02:5f:00:00:00:07\",\"network\":\"default\",\"queues\":1}]}\n"
+                 "  E\n"
+                 "  sky-net-setup list --json");
+    cli.parse();
+    const Config& config = cli.config();
+    if (::geteuid() != 0) {
+        fail(ExitCode::kRefused, "only root sets up networks (it is called by sky-vm-run)");
+    }
+    check_storage(config);
+    for (const Verb& verb : kVerbs) {
+        if (cli.app().got_subcommand(verb.name)) {
+            return verb.run(config, options);
+        }
+    }
+    fail(ExitCode::kBug, "a verb without code");
+}
+
+} // namespace sky::net
