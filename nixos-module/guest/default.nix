@@ -30,17 +30,16 @@ let
       extendModules =
         base.extendModules
           or (throw "nixosConfigurations.${machine} has no extendModules (make it with nixpkgs.lib.nixosSystem)");
+      # Only the extended configuration is looked at: without it, deployment.* are unknown options.
       guest = extendModules {
-        modules =
-          # A flake may bring a microvm.nix of its own.
-          (if base.options ? microvm then [ ] else [ microvm.nixosModules.microvm ])
-          ++ [
-            ./options.nix
-            ./machine.nix
-            ./network.nix
-            { _module.args.skyflake = { inherit machine identity; }; }
-          ]
-          ++ (if customization == null then [ ] else [ (asPath customization) ]);
+        modules = [
+          microvm.nixosModules.microvm
+          ./options.nix
+          ./machine.nix
+          ./network.nix
+          { _module.args.skyflake = { inherit machine identity; }; }
+        ]
+        ++ (if customization == null then [ ] else [ (asPath customization) ]);
       };
     in
     guest.pkgs.writeTextFile {

@@ -73,7 +73,9 @@ in
     "acpi/PWRF/00000080".source = pkgs.writeShellScript "power-button" "exec ${pkgs.busybox}/bin/poweroff";
     "rc.shutdown".text = ''
       echo "<<< shutting down >>>" > /dev/console
-      sync
+      kill -TERM -1
+      sleep 0.5
+      kill -KILL -1
       ${lib.concatMapStrings (fs: ''
         umount '${fs.mountPoint}' 2>/dev/null || umount -l '${fs.mountPoint}' 2>/dev/null
       '') (lib.filter (fs: !fs.neededForBoot && fs.mountPoint != "/") (lib.attrValues config.fileSystems))}
