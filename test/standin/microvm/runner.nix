@@ -35,7 +35,22 @@ let
     [ qemu.machine ] ++ lib.mapAttrsToList (name: value: "${name}=${value}") machineOpts
   );
 
-  storeDisk = throw "the stand-in makes no store disk: share the store by virtiofs";
+  # The closure of the system as a read-only disk.
+  storeDisk =
+    pkgs.runCommand "microvm-store-disk.erofs"
+      {
+        exportReferencesGraph = [
+          "graph"
+          toplevel
+        ];
+      }
+      ''
+        mkdir store
+        grep '^/' graph | sort -u | while read -r path; do
+          [ ! -e "$path" ] || cp -a "$path" store/
+        done
+        ${pkgs.erofs-utils}/bin/mkfs.erofs --quiet --all-root -T 0 -L nix-store $out store
+      '';
 
   volumeArgs = volume: [
     "-drive"

@@ -14,19 +14,23 @@ let
     }:
     let
       drv = builtins.derivation (
-        removeAttrs env [ "passthru" "meta" ]
+        removeAttrs env [
+          "passthru"
+          "meta"
+        ]
         // {
           inherit name system;
+          buildCommand = script;
+          passAsFile = [ "buildCommand" ] ++ env.passAsFile or [ ];
           builder = "${blob "busybox"}/busybox";
           args = [
             "sh"
             "-euc"
             ''
-              export HOME=/homeless-shelter TMPDIR=''${NIX_BUILD_TOP:-/tmp}
-              "$builder" mkdir -p "$TMPDIR/.bin"
-              "$builder" --install -s "$TMPDIR/.bin"
-              export PATH="$TMPDIR/.bin"
-              ${script}
+              export HOME=/homeless-shelter TMPDIR="$NIX_BUILD_TOP" PATH="$NIX_BUILD_TOP/.bin"
+              "$builder" mkdir "$PATH"
+              "$builder" --install -s "$PATH"
+              . "$buildCommandPath"
             ''
           ];
         }
@@ -140,21 +144,28 @@ let
     };
     linuxPackages.kernel = linux;
 
-    # Debian's binary by its own ld.so, since nothing of Debian is there where it runs.
-    qemu = mkDerivation {
-      name = "qemu-${lib.version}";
-      script = ''
-        mkdir -p $out/bin
-        cp -r ${blob "qemu"}/. $out/libexec
-        cat > $out/bin/qemu-system-x86_64 <<EOF
-        #!${runtimeShell}
-        export QEMU_MODULE_DIR=$out/libexec/modules
-        exec $out/libexec/ld.so --library-path $out/libexec/lib $out/libexec/qemu -L $out/libexec/share "\$@"
-        EOF
-        chmod +x $out/bin/qemu-system-x86_64
-      '';
-      passthru.configureFlags = [ "--enable-seccomp" ];
-    };
+    # A binary of Debian's with its own ld.so and libraries, since nothing of Debian is there where it runs.
+    fromDebian =
+      package: program: flags: env:
+      mkDerivation {
+        name = "${package}-${lib.version}";
+        script = ''
+          mkdir -p $out/bin
+          cp -r ${blob package}/. $out/libexec
+          cat > $out/bin/${program} <<EOF
+          #!${runtimeShell}
+          ${env}
+          exec $out/libexec/ld.so --library-path $out/libexec/lib $out/libexec/${program} ${flags} "\$@"
+          EOF
+          chmod +x $out/bin/${program}
+        '';
+        passthru.configureFlags = [ "--enable-seccomp" ];
+        meta.mainProgram = program;
+      };
+    erofs-utils = fromDebian "erofs-utils" "mkfs.erofs" "" "";
+    qemu =
+      fromDebian "qemu" "qemu-system-x86_64" "-L $out/libexec/share"
+        "export QEMU_MODULE_DIR=$out/libexec/modules";
     qemu_kvm = qemu;
   };
 in
