@@ -10,8 +10,10 @@
 #include <fcntl.h>
 #include <memory>
 #include <random>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <vector>
 
 namespace sky::cache {
 namespace {
@@ -22,23 +24,39 @@ constexpr std::string_view kInfo = "StoreDir: /nix/store\nWantMassQuery: 1\nPrio
 constexpr std::chrono::minutes kLockLimit{10}; // a publication or a sweep: minutes at the worst
 constexpr mode_t kFileMode = 0600;
 
-fs::path temporary_in(const fs::path& directory) {
+fs::path random_in(const fs::path& directory) {
     std::random_device random;
     return directory / fmt::format("{:08x}{:08x}", random(), random());
 }
 
-void rename_to(const fs::path& from, const fs::path& to) {
-    if (::rename(from.c_str(), to.c_str()) != 0) {
-        fail_errno("cannot rename to '{}'", to.string());
+} // namespace
+
+void Staging::sweep(const fs::path& parent) {
+    std::vector<fs::path> dead;
+    for (const auto& entry : fs::directory_iterator(parent)) {
+        const Fd fd = open_file(entry.path(), O_RDONLY | O_NOFOLLOW);
+        if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) {
+            dead.push_back(entry.path());
+        }
+    }
+    for (const auto& path : dead) {
+        fs::remove_all(path);
     }
 }
 
-} // namespace
-
-Staged::~Staged() {
-    if (!file_.empty()) {
-        ::unlink(file_.c_str());
+Staging::Staging(const fs::path& parent) {
+    sweep(parent);
+    directory_ = random_in(parent);
+    make_own_directories(directory_);
+    lock_ = open_file(directory_, O_RDONLY | O_DIRECTORY);
+    if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+        fail_errno("cannot lock '{}'", directory_.string());
     }
+}
+
+Staging::~Staging() {
+    std::error_code stays; // the next push sweeps it
+    fs::remove_all(directory_, stays);
 }
 
 void make_own_directories(const fs::path& path) {
@@ -68,8 +86,11 @@ std::uint64_t bytes_below(const fs::path& directory) {
 }
 
 void Cache::prepare() const {
+    if (::mkdir(directory_.c_str(), S_IRWXU) != 0 && errno != EEXIST) {
+        fail_errno("cannot make directory '{}'", directory_.string());
+    }
     make_own_directories(directory_ / "nar");
-    make_own_directories(directory_ / "tmp");
+    make_own_directories(staging());
     const auto info = directory_ / "nix-cache-info";
     if (!fs::exists(info)) {
         atomic_write(info, kInfo, {.mode = kFileMode});
@@ -87,7 +108,7 @@ std::optional<NarInfo> Cache::find(const StorePath& path) const {
     }
     auto info = parse_narinfo(*text);
     if (info.path != path || !info.compressed) {
-        fail(ExitCode::kData, "the cache's narinfo of '{}' is damaged", path.base());
+        fail(ExitCode::kData, "the cache has something else where '{}' belongs", path.base());
     }
     struct stat nar {};
     if (::stat((directory_ / info.url()).c_str(), &nar) != 0 || !S_ISREG(nar.st_mode) ||
@@ -110,10 +131,10 @@ Source Cache::open_nar(const NarInfo& info) const {
         [file, bytes](char* buffer, std::size_t size) { return bytes(buffer, size); });
 }
 
-Staged Cache::stage(const NarInfo& declared, const Source& source, std::uint64_t budget) const {
-    const auto path = temporary_in(directory_ / "tmp");
+Staged Cache::stage(const Staging& staging, const NarInfo& declared, const Source& source,
+                    std::uint64_t budget) {
+    const auto path = staging.directory() / declared.path.hash();
     const Fd fd = open_file(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, kFileMode);
-    Staged guard(declared, path); // removes the file whatever is thrown below
     Hasher plain;
     Hasher packed;
     ZstdWriter zstd([&](std::string_view data) {
@@ -140,13 +161,14 @@ Staged Cache::stage(const NarInfo& declared, const Source& source, std::uint64_t
     info.signature.reset();
     const auto size = packed.size();
     info.compressed = NarInfo::Compressed{.hash = packed.finish(), .size = size};
-    guard.release();
     return {std::move(info), path};
 }
 
-void Cache::publish_nar(Staged& staged) const {
-    rename_to(staged.file(), directory_ / staged.info().url());
-    staged.release();
+void Cache::publish_nar(const Staged& staged) const {
+    const auto to = directory_ / staged.info.url();
+    if (::rename(staged.file.c_str(), to.c_str()) != 0) {
+        fail_errno("cannot rename to '{}'", to.string());
+    }
 }
 
 void Cache::publish_info(const NarInfo& info, const SigningKey& key) const {

@@ -16,26 +16,28 @@
 
 namespace sky::cache {
 
-/// A compressed NAR in a file of our own that has no name in the cache yet. Removed when it goes,
-/// unless published.
-class Staged {
-  public:
-    Staged(NarInfo info, std::filesystem::path file)
-        : info_(std::move(info)), file_(std::move(file)) {}
-    Staged(Staged&& other) noexcept
-        : info_(std::move(other.info_)),
-          file_(std::exchange(other.file_, std::filesystem::path())) {}
-    Staged& operator=(Staged&&) = delete;
-    ~Staged();
+/// A compressed NAR in a file of our own that has no name in the cache yet.
+struct Staged {
+    NarInfo info;
+    std::filesystem::path file;
+};
 
-    [[nodiscard]] const NarInfo& info() const noexcept { return info_; }
-    [[nodiscard]] const std::filesystem::path& file() const noexcept { return file_; }
-    /// It has been renamed.
-    void release() noexcept { file_.clear(); }
+/// A directory of one push's own, cache/T/tmp/RANDOM, removed with all that is in it when this
+/// goes. An flock on it says that the push lives; what dead ones left is removed by whoever comes
+/// next. Make it under the cache's lock.
+class Staging {
+  public:
+    explicit Staging(const std::filesystem::path& parent);
+    Staging(const Staging&) = delete;
+    Staging& operator=(const Staging&) = delete;
+    ~Staging();
+    [[nodiscard]] const std::filesystem::path& directory() const noexcept { return directory_; }
+    /// Removes what dead pushes left. Under the cache's lock.
+    static void sweep(const std::filesystem::path& parent);
 
   private:
-    NarInfo info_;
-    std::filesystem::path file_;
+    std::filesystem::path directory_;
+    Fd lock_;
 };
 
 /// A tenant's binary cache, STATE/cache/T: a directory of the service account's own. nix reads it
@@ -61,16 +63,17 @@ class Cache {
     /// Compresses one NAR from `source` into a file of our own while it checks it: well-formed,
     /// NarHash and NarSize as `declared` says. More than `budget` bytes: Error(kRefused). Throws
     /// Error(kData).
-    [[nodiscard]] Staged stage(const NarInfo& declared, const Source& source,
-                               std::uint64_t budget) const;
+    [[nodiscard]] static Staged stage(const Staging& staging, const NarInfo& declared,
+                                      const Source& source, std::uint64_t budget);
     /// Gives the NAR its name.
-    void publish_nar(Staged& staged) const;
+    void publish_nar(const Staged& staged) const;
     /// Signs and writes the narinfo; its NAR must be published and synced.
     void publish_info(const NarInfo& info, const SigningKey& key) const;
     /// Everything written so far survives a power cut.
     void sync() const;
 
     [[nodiscard]] const std::filesystem::path& directory() const noexcept { return directory_; }
+    [[nodiscard]] std::filesystem::path staging() const { return directory_ / "tmp"; }
     [[nodiscard]] std::filesystem::path info_file(const StorePath& path) const {
         return directory_ / (path.hash() + ".narinfo");
     }

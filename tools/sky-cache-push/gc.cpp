@@ -3,6 +3,7 @@
 #include "cache.hpp"
 
 #include <sky/error.hpp>
+#include <sky/hash.hpp>
 #include <sky/json.hpp>
 #include <sky/lines.hpp>
 #include <sky/log.hpp>
@@ -74,8 +75,8 @@ class Sweep {
         for (const auto& file : doomed_) {
             remove(file);
         }
-        sweep_files(cache_.directory() / "nar");
-        sweep_files(cache_.directory() / "tmp");
+        sweep_nars();
+        change([&] { Staging::sweep(cache_.staging()); });
         return {{"v", 1},
                 {"tenant", tenant_.str()},
                 {"paths", paths_},
@@ -144,7 +145,11 @@ class Sweep {
                 continue;
             }
             const auto info = parse_narinfo(read_file(entry.path(), kNarInfoCap));
-            if (live_.contains(info.path) || age_of(entry.path(), now_) < options_.grace_s) {
+            if (options_.check && !sound(info)) {
+                damaged_.insert(cache_.directory() / info.url());
+                doomed_.push_back(entry.path());
+                ++removed_paths_;
+            } else if (live_.contains(info.path) || age_of(entry.path(), now_) < options_.grace_s) {
                 keep_files_.insert(cache_.directory() / info.url());
                 ++paths_;
             } else {
@@ -154,17 +159,35 @@ class Sweep {
         }
     }
 
-    void sweep_files(const fs::path& directory) {
+    void sweep_nars() {
         std::vector<fs::path> files;
-        for (const auto& entry : fs::directory_iterator(directory)) {
-            if (!keep_files_.contains(entry.path()) &&
-                age_of(entry.path(), now_) >= options_.grace_s) {
+        for (const auto& entry : fs::directory_iterator(cache_.directory() / "nar")) {
+            const bool needed =
+                keep_files_.contains(entry.path()) || age_of(entry.path(), now_) < options_.grace_s;
+            if (!needed || damaged_.contains(entry.path())) {
                 files.push_back(entry.path());
             }
         }
         for (const auto& file : files) {
             removed_bytes_ += fs::file_size(file);
             remove(file);
+        }
+    }
+
+    /// False if the NAR is there and is not what its narinfo says.
+    [[nodiscard]] bool sound(const NarInfo& info) const {
+        try {
+            Hasher hasher;
+            const auto source = cache_.open_nar(info);
+            std::vector<char> buffer(kCap);
+            for (auto n = source(buffer.data(), buffer.size()); n > 0;
+                 n = source(buffer.data(), buffer.size())) {
+                hasher.update({buffer.data(), n});
+            }
+            return hasher.size() == info.nar_size && hasher.finish() == info.nar_hash;
+        } catch (const Error& e) {
+            log::warn("{}: {}: {}", tenant_.str(), info.path.base(), e.what());
+            return false;
         }
     }
 
@@ -199,7 +222,8 @@ class Sweep {
     Cache cache_;
     std::int64_t now_;
     std::set<StorePath> live_;
-    std::set<fs::path> keep_files_;
+    std::set<fs::path> keep_files_; ///< NARs that a narinfo which stays names
+    std::set<fs::path> damaged_;    ///< NARs that go, however young
     std::map<fs::path, Roots> new_roots_;
     std::vector<fs::path> doomed_; ///< records, then narinfos
     std::uint64_t paths_ = 0;

@@ -28,6 +28,7 @@ struct GcOptions {
     std::optional<std::string> tenant; ///< only this one
     std::int64_t grace_s = 0;          ///< what is younger stays
     std::size_t keep = 0;              ///< pushes kept per machine besides those that are wanted
+    bool check = false;                ///< hash every NAR, and let go of damaged ones
     bool dry_run = false;
 };
 

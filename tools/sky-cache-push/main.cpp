@@ -20,6 +20,7 @@ struct Options {
     bool dry_run = false;
     std::int64_t grace_s = 24 * 3600;
     std::size_t keep = 8;
+    bool check = false;
 };
 
 int stage(sky::Cli& cli, const Options& options, bool push) {
@@ -51,6 +52,7 @@ int collect_garbage(sky::Cli& cli, const Options& options) {
                                        {.tenant = options.tenant,
                                         .grace_s = options.grace_s,
                                         .keep = options.keep,
+                                        .check = options.check,
                                         .dry_run = options.dry_run},
                                        STDOUT_FILENO);
 }
@@ -76,6 +78,8 @@ int body(sky::Cli& cli) {
     gc->add_option("--keep", options.keep,
                    "deployments kept per machine besides those in use (default 8)")
         ->check(CLI::Range(1, 256));
+    gc->add_flag("--check", options.check,
+                 "hash every NAR; damaged ones go, and the next push brings them again");
     cli.parse();
     return gc->parsed() ? collect_garbage(cli, options) : stage(cli, options, !missing->parsed());
 }

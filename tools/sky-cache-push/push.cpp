@@ -55,12 +55,9 @@ class Push {
             return;
         }
         cache_.prepare();
-        add_root();
+        begin();
         stage_missing();
-        const auto lock = cache_.lock(); // from here on only what is ours is touched
-        const auto closure = publish();
-        write_record(closure);
-        report(closure.size(), staged_.size());
+        report(finish(), staged_.size());
     }
 
   private:
@@ -81,12 +78,14 @@ class Push {
                bytes_below(state_.root() / "deployments" / request_.machine.tenant.str());
     }
 
-    /// Before the first byte: what the garbage collector sees of this push is already rooted.
-    void add_root() {
+    /// The root before the first byte: what the garbage collector sees of this push is already
+    /// rooted.
+    void begin() {
         const auto lock = cache_.lock();
         const auto file = state_.gcroot(request_.machine);
         const auto roots = load_roots(file);
         save_roots(file, with_root(roots, {request_.rev, request_.deployment, std::time(nullptr)}));
+        staging_.emplace(cache_.staging());
     }
 
     void stage_missing() {
@@ -101,11 +100,20 @@ class Push {
                 context_.still_wanted();
                 return bytes(buffer, size);
             };
-            auto staged = cache_.stage(info, watched, quota_ - std::min(quota_, used));
-            used += staged.info().compressed->size;
+            auto staged = Cache::stage(*staging_, info, watched, quota_ - std::min(quota_, used));
+            used += staged.info.compressed->size;
             fresh_ += info.nar_size;
             staged_.emplace(path, std::move(staged));
         }
+    }
+
+    /// From here on only what is ours is touched, so the lock waits for nobody. How many paths the
+    /// closure has.
+    std::size_t finish() {
+        const auto lock = cache_.lock();
+        const auto closure = publish();
+        write_record(closure);
+        return closure.size();
     }
 
     /// NARs first, then narinfos, the deployment's own last. Another push may have been faster with
@@ -119,7 +127,7 @@ class Push {
                 if (!info && at == staged_.end()) {
                     fail(ExitCode::kBusy, "the cache changed meanwhile (push again)");
                 }
-                return info ? info : at->second.info();
+                return info ? info : at->second.info;
             },
             quota_);
         std::erase_if(staged_,
@@ -138,11 +146,11 @@ class Push {
         cache_.sync();
         for (const auto& [path, staged] : staged_) {
             if (path != request_.deployment) {
-                cache_.publish_info(staged.info(), key);
+                cache_.publish_info(staged.info, key);
             }
         }
         if (const auto at = staged_.find(request_.deployment); at != staged_.end()) {
-            cache_.publish_info(at->second.info(), key);
+            cache_.publish_info(at->second.info, key);
         }
         cache_.sync();
         return closure;
@@ -184,6 +192,7 @@ class Push {
     Cache cache_;
     Outbox outbox_;
     std::uint64_t quota_; ///< bytes: of the cache, and of a closure unpacked
+    std::optional<Staging> staging_;
     std::map<StorePath, Staged> staged_;
     std::uint64_t fresh_ = 0; ///< NAR bytes staged
 };
