@@ -49,7 +49,7 @@ let
         grep '^/' graph | sort -u | while read -r path; do
           [ ! -e "$path" ] || cp -a "$path" store/
         done
-        ${pkgs.erofs-utils}/bin/mkfs.erofs --quiet --all-root -T 0 -L nix-store $out store
+        ${pkgs.erofs-utils}/bin/mkfs.erofs --quiet --all-root -T0 -U 00000000-0000-0000-0000-000000000000 -zlz4 $out store
       '';
 
   volumeArgs = volume: [
