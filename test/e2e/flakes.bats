@@ -114,6 +114,15 @@ EOF
     run -0 push :disks
 }
 
+@test "a machine that brings its store as a disk" {
+    machines erofs="$(site "from a disk" 'deployment.store = "disk"; run = "mount > /var/lib/site/mounts";')"
+    run -0 push main:erofs
+    [ "$(page erofs)" = "from a disk" ]
+    [[ $(page erofs mounts) != *virtiofs* ]]
+    [ -z "$(processes_of_uid $(($(machine_uid erofs) + 2)))" ] # no virtiofsd
+    run -0 push :erofs
+}
+
 @test "nix 2.26 as the cell's nix" {
     with_cell "$SKY_HOST/cell-2.26"
     work_tree newer carol

@@ -24,6 +24,7 @@ teardown_file() { drop_machines; }
 @test "whoami tells the tenant" {
     run -0 sky whoami
     says "$(account alice)"
+    says "$(ssh-keygen -l -f "$SKY_HOST/id_alice" | cut -d' ' -f2)"
 }
 
 @test "status tells people and programs the same" {
