@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+#include "sky-nomad-submit/app.hpp"
+
+#include "sky-nomad-submit/reconcile.hpp"
+#include "sky-nomad-submit/verbs.hpp"
+
+#include <sky/error.hpp>
+#include <sky/state.hpp>
+
+#include <CLI/CLI.hpp>
+
+#include <array>
+#include <unistd.h>
+#include <utility>
+
+namespace sky::submit {
+namespace {
+
+constexpr const char* kTool = "sky-nomad-submit";
+
+constexpr std::array<std::pair<const char*, const char*>, 10> kVerbs{{
+    {"submit", "start what each object on stdin says (the default)"},
+    {"identity", "what is to go into an evaluation: index, machine id, MACs"},
+    {"ensure", "compare branches with records, finish what is missing"},
+    {"status", "branches, records and what runs, joined"},
+    {"stop", "stop a machine until the next push of it"},
+    {"restart", "restart a machine"},
+    {"redeploy", "start the branch's revision as if it had been pushed"},
+    {"rollback", "go back to an earlier revision that ran"},
+    {"logs", "console of a machine"},
+    {"connect", "stdin and stdout to a port of a machine"},
+}};
+
+constexpr const char* kExamples =
+    "  sky-build --repo infra --rev HEAD www | sky-cache-push | sky-nomad-submit\n"
+    "  echo '{\"v\":1,\"repo\":\"infra\",\"branches\":{\"www\":\"...\"}}' | sky-nomad-submit "
+    "status\n"
+    "  sky-nomad-submit status --all                 # root: every machine of this host\n"
+    "  sky-nomad-submit reconcile --dry-run          # root: what would be started, stopped\n"
+    "\n"
+    "Requests are JSON lines on stdin, answers JSON lines on stdout. Root names the tenant, in\n"
+    "each request (\"tenant\") or with --tenant.\n"
+    "\n"
+    "Exit status: 0 all well, 1 some machine failed, 65 bad request, 69 scheduler away,\n"
+    "75 busy, 77 refused or missing, 78 configuration.\n";
+
+struct Options {
+    std::optional<std::string> tenant;
+    bool json = false;
+    bool dry_run = false;
+    bool all = false;
+
+    /// One that sudo's fixed command line would lose.
+    [[nodiscard]] bool changes_the_verb() const { return tenant || dry_run || all; }
+};
+
+int run_verb(const Desk& desk, const std::string& verb) {
+    if (verb == "identity") {
+        return identity(desk);
+    }
+    if (verb == "submit") {
+        return submit(desk);
+    }
+    if (verb == "ensure") {
+        return ensure(desk);
+    }
+    if (verb == "status") {
+        return status(desk);
+    }
+    if (verb == "logs") {
+        return logs(desk);
+    }
+    if (verb == "connect") {
+        return connect(desk);
+    }
+    return control(desk, verb);
+}
+
+} // namespace
+
+int app(Cli& cli) {
+    Options options;
+    std::string verb = "submit";
+    auto& app = cli.app();
+    app.add_option("--tenant", options.tenant, "root: on whose behalf")->type_name("TENANT");
+    app.add_flag("--json", options.json, "status: JSON lines to a terminal too");
+    app.add_flag("--dry-run", options.dry_run, "root: say what would be done, change nothing");
+    app.add_flag("--all", options.all, "status, root: every machine of this host");
+    app.require_subcommand(0, 1);
+    app.fallthrough();
+    for (const auto& [name, what] : kVerbs) {
+        app.add_subcommand(name, what)->callback([&verb, name = name] { verb = name; });
+    }
+    app.add_subcommand("reconcile", "root: ensure for each tenant, then records against what runs")
+        ->callback([&verb] { verb = "reconcile"; });
+    cli.examples(kExamples);
+    cli.parse();
+
+    const Config& config = cli.config();
+    if (verb == "reconcile") {
+        return reconcile(config, options.dry_run);
+    }
+    const auto deploy = account(config.accounts.deploy);
+    if (options.changes_the_verb() && ::geteuid() != 0 && ::geteuid() != deploy.uid) {
+        // sudo's rules fix the command line: an option would be lost on the way.
+        throw UsageError("options of a verb are for root (requests come on stdin)");
+    }
+    const Caller caller = cross(config, config.accounts.deploy, kTool, verb);
+    const auto scheduler = make_local_scheduler(config);
+    const Desk desk{.config = config,
+                    .scheduler = *scheduler,
+                    .caller = caller,
+                    .tenant = options.tenant,
+                    .json = options.json,
+                    .dry_run = options.dry_run,
+                    .all = options.all};
+    check_storage(config);
+    return run_verb(desk, verb);
+}
+
+} // namespace sky::submit

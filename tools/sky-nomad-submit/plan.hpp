@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "sky-nomad-submit/machine-record.hpp"
+#include "sky-nomad-submit/scheduler.hpp"
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace sky::submit {
+
+/// What to do about one machine, and why.
+struct Step {
+    enum class Kind {
+        kDeploy, ///< as an accepted push of `rev`: clears want and pin
+        kResume, ///< bring up what the record wants, pin and all
+        kStop,   ///< the record wants it stopped
+        kForget, ///< the branch is gone: stop, and give its registry entry back
+        kReport, ///< nothing to do but to say `why`
+    };
+    Kind kind = Kind::kReport;
+    Machine machine;
+    std::optional<Revision> rev; ///< for kDeploy
+    std::string why;             ///< for kReport
+    bool operator==(const Step&) const = default;
+};
+
+/// Branches as git has them; names that no machine can have are passed over.
+using Branches = std::map<std::string, Revision>;
+
+/// Compares the branches of one repository with its records: what `ensure` does. Nothing to do: an
+/// empty plan. A start that failed in `session` is reported, not tried again. `registered`:
+/// machines of the repository with a registry entry; one without a branch (its first build failed)
+/// gives it back.
+[[nodiscard]] std::vector<Step> plan_ensure(const Branches& branches,
+                                            const std::map<Machine, MachineRecord>& records,
+                                            const std::set<Machine>& registered,
+                                            const std::optional<BuildId>& session);
+
+/// Compares records with what the scheduler sees: what `reconcile` does after ensure. Resumes what
+/// should run and does not, stops what runs and should not.
+struct Repair {
+    enum class Kind { kResume, kStop };
+    Kind kind = Kind::kResume;
+    MachinePath path;
+    bool operator==(const Repair&) const = default;
+};
+[[nodiscard]] std::vector<Repair> plan_repairs(const Records::All& records,
+                                               const std::vector<MachineState>& seen);
+
+} // namespace sky::submit

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sky/config.hpp>
+#include <sky/json.hpp>
+#include <sky/spec.hpp>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sky::submit {
+
+/// A machine as the scheduler sees it: the state line of doc/interfaces.md, "sky-vm-run".
+struct MachineState {
+    MachinePath path;
+    std::string state; ///< fetching starting running ready backoff stopped failed
+    std::optional<Revision> rev;
+    std::optional<std::string> spec;
+    std::optional<std::string> since;
+    std::vector<std::string> address;
+    std::int64_t restarts = 0;
+    std::optional<std::string> why;
+
+    /// Something of it lives, or will by itself.
+    [[nodiscard]] bool is_up() const { return state != "stopped" && state != "failed"; }
+    /// Strict. Error(kData) naming the key.
+    [[nodiscard]] static MachineState parse(std::string_view json);
+};
+
+/// How a request to the scheduler ended.
+struct Outcome {
+    int exit_code = 0;
+    std::optional<MachineState> last; ///< the last state line
+    std::string said;                 ///< the last line for people
+
+    /// The machine is what was asked for.
+    [[nodiscard]] bool good() const { return exit_code == 0 && last.has_value(); }
+    /// The machine failed, the scheduler did not.
+    [[nodiscard]] bool machine_failed() const { return exit_code == 1 && last.has_value(); }
+    /// One line of what went wrong.
+    [[nodiscard]] std::string reason() const;
+};
+
+/// Who runs machines. On one host that is sky-vm-run. Any number of calls may be under way at once.
+class Scheduler {
+  public:
+    /// Called for each state line while a request is under way.
+    using Watch = std::function<void(const MachineState&)>;
+
+    Scheduler() = default;
+    Scheduler(const Scheduler&) = delete;
+    Scheduler& operator=(const Scheduler&) = delete;
+    virtual ~Scheduler() = default;
+
+    /// Gives machines their registry entries; a line for each, as `sky-vm-run register` answers.
+    [[nodiscard]] virtual std::vector<Json> enrol(const Tenant& tenant, const Repo& repo,
+                                                  const std::vector<Machine>& machines,
+                                                  std::int64_t max) = 0;
+    /// Returns when the machine is ready or has failed. The same spec hash restarts nothing.
+    [[nodiscard]] virtual Outcome start(const Spec& spec, const Watch& watch) = 0;
+    /// `forget`: gives the registry entry back too; volumes are kept.
+    [[nodiscard]] virtual Outcome stop(const MachinePath& path, bool forget,
+                                       const Watch& watch) = 0;
+    [[nodiscard]] virtual Outcome restart(const MachinePath& path, const Watch& watch) = 0;
+    /// All machines, or a tenant's. Error(kUnavailable) when it can not say.
+    [[nodiscard]] virtual std::vector<MachineState> list(const std::optional<Tenant>& tenant) = 0;
+    /// Console bytes to our own stdout, until the end, or until nobody reads when `follow`. The
+    /// exit code.
+    virtual int logs(const MachinePath& path, bool follow, std::int64_t lines) = 0;
+};
+
+/// The embedded default: `sky-vm-run` of this host, through sudo.
+[[nodiscard]] std::unique_ptr<Scheduler> make_local_scheduler(const Config& config);
+
+} // namespace sky::submit

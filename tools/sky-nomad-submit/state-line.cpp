@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+#include "sky-nomad-submit/scheduler.hpp"
+
+#include <sky/error.hpp>
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+namespace sky::submit {
+namespace {
+
+constexpr std::array<std::string_view, 7> kStates{"fetching", "starting", "running", "ready",
+                                                  "backoff",  "stopped",  "failed"};
+
+} // namespace
+
+MachineState MachineState::parse(std::string_view json) {
+    const Json value = parse_json(json, kSpecBytesMax, "state line");
+    Fields fields(value, "");
+    static_cast<void>(fields.integer("v", 1, 1));
+    MachineState out{.path = {parse_name<Tenant>(fields, "tenant"),
+                              parse_name<Repo>(fields, "repo"),
+                              parse_name<Machine>(fields, "machine")},
+                     .state = fields.string("state"),
+                     .rev = std::nullopt,
+                     .spec = fields.optional_string("spec"),
+                     .since = fields.optional_string("since"),
+                     .address = {},
+                     .restarts = fields.integer_or("restarts", 0, INT64_MAX, 0),
+                     .why = fields.optional_string("why")};
+    if (std::find(kStates.begin(), kStates.end(), out.state) == kStates.end()) {
+        fields.wrong("state", "a state");
+    }
+    if (fields.has("rev")) {
+        out.rev = parse_name<Revision>(fields, "rev");
+    }
+    static_cast<void>(fields.integer_or("pid", 0, INT64_MAX, 0));
+    fields.each(
+        "address",
+        [&](const Json& address, const std::string& path) {
+            out.address.push_back(printable(string_of(address, path), 45));
+        },
+        true);
+    if (out.why) {
+        out.why = printable(*out.why, 200);
+    }
+    fields.done();
+    return out;
+}
+
+std::string Outcome::reason() const {
+    if (last && last->why) {
+        return *last->why;
+    }
+    if (!said.empty()) {
+        return printable(said, 200);
+    }
+    return fmt::format("the scheduler answered {}", exit_code);
+}
+
+} // namespace sky::submit
