@@ -56,11 +56,11 @@ in
         autoCreate = false;
       }) disks;
 
-      interfaces = lib.imap0 (n: _: {
+      interfaces = lib.imap0 (n: mac: {
+        inherit mac;
         type = "tap";
         id = "sky${toString n}";
-        mac = lib.elemAt identity.macs n;
-      }) cfg.networks;
+      }) (lib.take (lib.length cfg.networks) identity.macs);
     };
 
     # By force, because a configuration that ran elsewhere before may mount disks that are not here.

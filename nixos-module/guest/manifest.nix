@@ -14,11 +14,11 @@ in
   runner = "${runner}";
   toplevel = if deployment.store == "virtiofs" then "${config.system.build.toplevel}" else null;
   inherit (deployment) store;
-  interfaces = lib.imap0 (n: network: {
-    inherit (lib.elemAt microvm.interfaces n) id mac;
+  interfaces = lib.zipListsWith (network: interface: {
+    inherit (interface) id mac;
     inherit network;
     queues = if runner.tapMultiQueue then microvm.vcpu else 1;
-  }) deployment.networks;
+  }) deployment.networks microvm.interfaces;
   volumes = map (disk: {
     inherit (disk) name class;
     size_mib = disk.size;
