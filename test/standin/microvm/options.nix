@@ -12,8 +12,8 @@ let
   cfg = config.microvm;
   inherit (config.networking) hostName;
   toplevel = config.system.build.toplevel;
-  sections =
-    text: lib.concatMapStringsSep "-" ({ at, n }: builtins.substring at n (builtins.hashString "sha256" text));
+  hash = builtins.hashString "sha256" "microvm.nix:${hostName}";
+  part = at: n: builtins.substring at n hash;
 in
 {
   options.microvm = {
@@ -39,15 +39,7 @@ in
     kernelParams = opt (types.listOf types.str) [ ];
     vcpu = opt types.ints.positive 1;
     mem = opt types.ints.positive 512;
-    machineId = opt (types.nullOr types.str) (
-      sections "microvm.nix:${hostName}" [
-        { at = 0; n = 8; }
-        { at = 8; n = 4; }
-        { at = 12; n = 4; }
-        { at = 16; n = 4; }
-        { at = 20; n = 12; }
-      ]
-    );
+    machineId = opt (types.nullOr types.str) "${part 0 8}-${part 8 4}-${part 12 4}-${part 16 4}-${part 20 12}";
     volumes = opt (types.listOf (
       types.submodule {
         options = {

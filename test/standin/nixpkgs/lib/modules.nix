@@ -8,17 +8,14 @@ let
     concatLists
     concatMap
     concatStringsSep
-    elem
     filter
     foldl'
-    genAttrs
     isAttrs
     isFunction
     length
     map
     mapAttrs
     optional
-    optionals
     ;
 
   showOption = concatStringsSep ".";

@@ -10,7 +10,6 @@ let
   inherit (lib)
     all
     any
-    attrNames
     concatMap
     elem
     head
