@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sky-build/cell-run.hpp>
+#include <sky-build/memo.hpp>
+#include <sky-build/nix.hpp>
+#include <sky/config.hpp>
+
+#include <map>
+#include <optional>
+#include <string>
+
+namespace sky::build {
+
+/// The operator's trees, each in the cell's store.
+struct OperatorTrees {
+    std::map<std::string, StoreTree> inputs; ///< cell.inputs: the registry
+    StoreTree guest;
+    std::optional<StoreTree> customization; ///< a tree with default.nix
+
+    /// The input "microvm". Throws Error(kConfig) when there is none.
+    [[nodiscard]] const StoreTree& microvm() const;
+};
+
+/// True if a path lies in the cell's store. What nix was killed over may lie there too: only for
+/// paths that were valid once.
+[[nodiscard]] bool in_store(const Cell& cell, const StorePath& path);
+
+/// Adds a tree that lies at `inside` in the cell, once `binds` are made, to the cell's store as
+/// "source". Throws Error(kSystem) with nix's reason.
+[[nodiscard]] StoreTree
+add_to_store(const Cell& cell, const std::string& inside,
+             const std::vector<std::pair<std::filesystem::path, std::string>>& binds = {});
+
+/// Names, modes, sizes and times of all that lies below `path`, hashed: another one when the
+/// operator changes a file. A path in a /nix/store stands for itself. Throws Error(kConfig).
+[[nodiscard]] std::string fingerprint(const std::filesystem::path& path);
+
+/// Adds what is not in the cell's store yet; the rest is known from the memo.
+[[nodiscard]] OperatorTrees add_operator_trees(const CellConfig& config, const Cell& cell,
+                                               const Memo& memo);
+
+/// A tree as the memo keeps it.
+[[nodiscard]] Json tree_json(const StoreTree& tree);
+[[nodiscard]] std::optional<StoreTree> tree_from(const Json& value);
+
+} // namespace sky::build

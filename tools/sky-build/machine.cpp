@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+#include <sky-build/machine.hpp>
+
+#include <sky/error.hpp>
+#include <sky/log.hpp>
+#include <sky/privilege.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <sstream>
+
+namespace sky::build {
+
+namespace {
+
+/// A step of a machine that failed, with what nix said.
+struct StepFailed {
+    Failure failure;
+    std::string log;
+};
+
+class MachineBuild {
+  public:
+    MachineBuild(const Shared& shared, const Tag& tag, const Request& request,
+                 const DeployInput& input, BuildLog& log)
+        : shared_(&shared), tag_(&tag), request_(&request), input_(&input), log_(&log) {}
+
+    StorePath run() {
+        const std::string key = input_->key();
+        if (const auto known = remembered(key)) {
+            log::say(tag_->step("same inputs as before, nothing to build"));
+            log_->note("same inputs as before: " + known->str());
+            return *known;
+        }
+        log::say(tag_->step("evaluating"));
+        const Evaluated evaluated = evaluate();
+        log::say(tag_->step("building"));
+        realise(evaluated.derivation);
+        finish(evaluated.deployment, closure_of(evaluated.deployment));
+        shared_->memo->put("deployment", key, {{"deployment", evaluated.deployment.str()}});
+        log::say(tag_->step("built"));
+        return evaluated.deployment;
+    }
+
+  private:
+    std::optional<StorePath> remembered(const std::string& key) {
+        const auto value = shared_->memo->get("deployment", key);
+        if (!value || !value->is_object() || !value->contains("deployment")) {
+            return std::nullopt;
+        }
+        const StorePath path = StorePath::parse(string_of(value->at("deployment"), "deployment"));
+        std::vector<PathInfo> closure;
+        try {
+            closure = closure_of(path);
+        } catch (const StepFailed&) {
+            return std::nullopt; // no longer in the cell's store
+        }
+        finish(path, closure);
+        return path;
+    }
+
+    CellResult run_nix(std::vector<std::string> argv, const char* stage, std::int64_t limit_s) {
+        CellOptions options;
+        options.limit = std::chrono::seconds(limit_s);
+        options.err = [this](std::string_view data) { log_->feed(data); };
+        CellResult result = shared_->cell->run({std::move(argv), true, {}}, options);
+        if (result.late) {
+            const std::string text =
+                fmt::format("{} took longer than {} s",
+                            stage == std::string("eval") ? "evaluation" : "the build", limit_s);
+            log_->note("error: " + text);
+            throw StepFailed{{stage, ExitCode::kData, text}, result.err};
+        }
+        if (result.exit_code != 0) {
+            throw StepFailed{{stage, ExitCode::kData, essential_error(result.err)}, result.err};
+        }
+        return result;
+    }
+
+    Evaluated evaluate() {
+        const CellResult result =
+            run_nix({"/bin/nix", "eval", "--json", "--expr", input_->expression()}, "eval",
+                    shared_->config->cell.eval_s);
+        return parse_evaluated(result.out);
+    }
+
+    void realise(const StorePath& derivation) {
+        static_cast<void>(run_nix({"/run/nix-store", "--realise", derivation.str()}, "build",
+                                  shared_->config->cell.build_s));
+    }
+
+    std::vector<PathInfo> closure_of(const StorePath& path) const {
+        const CellResult result = shared_->cell->run(
+            {{"/bin/nix", "path-info", "--recursive", "--json", path.str()}, false, {}});
+        if (result.exit_code != 0) {
+            throw StepFailed{{"build", ExitCode::kSystem, essential_error(result.err)}, result.err};
+        }
+        return parse_path_info(result.out);
+    }
+
+    void finish(const StorePath& path, const std::vector<PathInfo>& closure) {
+        root(path);
+        try {
+            shared_->outbox->leave(closure);
+        } catch (const Error& e) {
+            throw StepFailed{{"cache", e.code(), e.what()}, ""};
+        }
+    }
+
+    /// The machine's current result is a GC root of the cell's store.
+    void root(const StorePath& path) const {
+        const auto directory = shared_->cell->plan().nix / "var/nix/gcroots/sky";
+        make_directories(directory, 0755);
+        const auto link = directory / (request_->repo.str() + "." + request_->machine.str());
+        const auto draft = link.string() + "." + request_->build.str();
+        std::error_code error;
+        std::filesystem::remove(draft, error);
+        std::filesystem::create_symlink(path.str(), draft, error);
+        if (!error) {
+            std::filesystem::rename(draft, link, error);
+        }
+        if (error) {
+            throw SysError(error.value(), fmt::format("cannot write '{}'", link.string()));
+        }
+    }
+
+    const Shared* shared_;
+    const Tag* tag_;
+    const Request* request_;
+    const DeployInput* input_;
+    BuildLog* log_;
+};
+
+std::variant<Identity, Failure> parse_identity(const Json& line) {
+    if (line.contains("error")) {
+        Fields error(line["error"], "error");
+        Failure failure{"admit", static_cast<ExitCode>(error.integer_or("code", 1, 125, 77)),
+                        error.string("text")};
+        return failure;
+    }
+    Fields fields(line, "identity");
+    static_cast<void>(fields.integer("v", 1, 1));
+    static_cast<void>(fields.string("machine"));
+    Identity identity;
+    identity.index = fields.integer("index", 1, 0xffffff);
+    identity.machine_id = fields.string("machine_id");
+    fields.each("macs", [&](const Json& mac, const std::string& path) {
+        identity.macs.push_back(string_of(mac, path));
+    });
+    identity.root_mib = fields.integer("root_mib", 1, std::int64_t{1} << 40);
+    fields.done();
+    return identity;
+}
+
+} // namespace
+
+Outcome build_machine(const Shared& shared, const Tag& tag, const Request& request,
+                      const DeployInput& input, BuildLog& log) {
+    try {
+        return MachineBuild(shared, tag, request, input, log).run();
+    } catch (const StepFailed& step) {
+        tell_failure(tag, step.failure, step.log);
+        return step.failure;
+    } catch (const Error& e) {
+        const Failure failure{"build", e.code(), e.what()};
+        tell_failure(tag, failure, "");
+        return failure;
+    }
+}
+
+void tell_failure(const Tag& tag, const Failure& failure, std::string_view log) {
+    std::string text = tag.error(failure.text) + "\n";
+    for (const std::string& line : error_tail(log, 12)) {
+        text += line + "\n";
+    }
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+        log::say(line);
+    }
+}
+
+std::map<Machine, std::variant<Identity, Failure>>
+parse_identities(std::string_view answer, const std::set<Machine>& machines) {
+    std::map<Machine, std::variant<Identity, Failure>> result;
+    std::istringstream lines{std::string(answer)};
+    for (std::string text; std::getline(lines, text);) {
+        const Json line = parse_json(text, std::size_t{1} << 16, "identity");
+        if (!line.is_object() || !line.contains("machine")) {
+            fail(ExitCode::kData, "identity: expected an object with 'machine'");
+        }
+        const Machine machine = Machine::parse(string_of(line["machine"], "identity.machine"));
+        result.insert_or_assign(machine, parse_identity(line));
+    }
+    for (const Machine& machine : machines) {
+        result.try_emplace(machine, Failure{"admit", ExitCode::kUnavailable,
+                                            "sky-nomad-submit gave it no identity"});
+    }
+    return result;
+}
+
+std::map<Machine, std::variant<Identity, Failure>>
+ask_identities(const Config& config, const Repo& repo, const std::set<Machine>& machines) {
+    Json names = Json::array();
+    for (const Machine& machine : machines) {
+        names.push_back(machine.str());
+    }
+    const Json request{{"v", 1}, {"repo", repo.str()}, {"machines", names}};
+    const Captured answer =
+        crossing_command(config, config.accounts.deploy, "sky-nomad-submit", "identity")
+            .capture(dump_json(request) + "\n", std::size_t{1} << 20, std::chrono::minutes(2));
+    return parse_identities(answer.out, machines);
+}
+
+} // namespace sky::build

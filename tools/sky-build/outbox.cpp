@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+#include <sky-build/outbox.hpp>
+
+#include <sky/error.hpp>
+#include <sky/fd.hpp>
+#include <sky/hash.hpp>
+#include <sky/json.hpp>
+#include <sky/nar.hpp>
+#include <sky/narinfo.hpp>
+#include <sky/privilege.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace sky::build {
+
+namespace {
+
+constexpr mode_t kFileMode = 0640;
+
+void make_directory(const std::filesystem::path& path) {
+    // No chmod: it would take the set-gid bit, and with it the cache account's group, away.
+    if (::mkdir(path.c_str(), 0750) != 0 && errno != EEXIST) {
+        fail_errno("cannot make '{}'", path.string());
+    }
+}
+
+/// Writes beside the name and renames, so that a name means a whole file.
+class Draft {
+  public:
+    explicit Draft(std::filesystem::path path)
+        : path_(std::move(path)), draft_(path_.string() + ".new") {
+        ::unlink(draft_.c_str());
+        fd_ = open_file(draft_, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, kFileMode);
+    }
+    Draft(const Draft&) = delete;
+    Draft& operator=(const Draft&) = delete;
+    ~Draft() {
+        if (fd_) {
+            ::unlink(draft_.c_str());
+        }
+    }
+
+    [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+    void finish() {
+        if (::rename(draft_.c_str(), path_.c_str()) != 0) {
+            fail_errno("cannot write '{}'", path_.string());
+        }
+        fd_.reset();
+    }
+
+  private:
+    std::filesystem::path path_;
+    std::filesystem::path draft_;
+    Fd fd_;
+};
+
+} // namespace
+
+Outbox::Outbox(std::filesystem::path directory, std::filesystem::path store, AskMissing ask)
+    : directory_(std::move(directory)), store_(std::move(store)), ask_(std::move(ask)) {
+    make_directory(directory_);
+    make_directory(directory_ / "nar");
+    lock_ = Lock::try_take(directory_ / "lock", "sky-build");
+}
+
+void Outbox::leave(const std::vector<PathInfo>& closure) {
+    const std::lock_guard guard(mutex_);
+    std::vector<std::string> asked;
+    for (const PathInfo& info : closure) {
+        if (written_.count(info.path) == 0) {
+            asked.push_back(info.path.str());
+        }
+    }
+    if (asked.empty()) {
+        return;
+    }
+    const auto answer = ask_(asked);
+    const std::set<std::string> missing(answer.begin(), answer.end());
+    for (const PathInfo& info : closure) {
+        if (missing.count(info.path.str()) != 0 && written_.count(info.path) == 0) {
+            write(info);
+            written_.insert(info.path);
+        }
+    }
+}
+
+void Outbox::write(const PathInfo& info) {
+    NarInfo narinfo{info.path, std::nullopt, {}, 0, info.references, std::nullopt};
+    Draft nar(directory_ / narinfo.url());
+    Hasher hasher;
+    const Sink file = fd_sink(nar.fd());
+    nar_dump(store_ / info.path.base(), [&](std::string_view data) {
+        hasher.update(data);
+        file(data);
+    });
+    narinfo.nar_size = hasher.size();
+    narinfo.nar_hash = hasher.finish();
+    if (narinfo.nar_hash != info.nar_hash) {
+        fail(ExitCode::kData, "'{}' in the cell's store is not what nix built", info.path.base());
+    }
+    nar.finish();
+    Draft text(directory_ / (info.path.hash() + ".narinfo"));
+    write_all(text.fd(), print_narinfo(narinfo));
+    text.finish();
+}
+
+AskMissing ask_cache(const Config& config) {
+    return [&config](const std::vector<std::string>& paths) {
+        constexpr std::size_t kCap = std::size_t{64} << 20;
+        const Command command =
+            crossing_command(config, config.accounts.cache, "sky-cache-push", "missing");
+        const Captured answer = command.capture(dump_json({{"v", 1}, {"paths", paths}}) + "\n",
+                                                kCap, std::chrono::minutes(5));
+        if (answer.exit_code != 0) {
+            fail(ExitCode::kUnavailable, "sky-cache-push missing failed with {}", answer.exit_code);
+        }
+        const Json value = parse_json(answer.out, kCap, "sky-cache-push missing");
+        Fields fields(value, "missing");
+        static_cast<void>(fields.integer("v", 1, 1));
+        std::vector<std::string> missing;
+        fields.each("missing", [&](const Json& path, const std::string& where) {
+            missing.push_back(string_of(path, where));
+        });
+        fields.done();
+        return missing;
+    };
+}
+
+} // namespace sky::build

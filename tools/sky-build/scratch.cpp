@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+#include <sky-build/scratch.hpp>
+
+#include <sky/error.hpp>
+#include <sky/name.hpp>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <memory>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace sky::build {
+
+namespace {
+
+struct CloseDir {
+    void operator()(DIR* directory) const noexcept { ::closedir(directory); }
+};
+
+void remove_at(int parent, const char* name) noexcept {
+    if (::unlinkat(parent, name, 0) == 0) {
+        return;
+    }
+    // A path descriptor can be had of a directory that we may not read yet.
+    const Fd path(::openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (path) {
+        [[maybe_unused]] const int changed = ::fchmodat(parent, name, 0700, 0);
+        Fd readable(::openat(path.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        if (const std::unique_ptr<DIR, CloseDir> dir{readable ? ::fdopendir(readable.release())
+                                                              : nullptr}) {
+            while (const dirent* entry = ::readdir(dir.get())) {
+                const std::string child = static_cast<const char*>(entry->d_name);
+                if (child != "." && child != "..") {
+                    remove_at(::dirfd(dir.get()), child.c_str());
+                }
+            }
+        }
+    }
+    ::unlinkat(parent, name, AT_REMOVEDIR);
+}
+
+/// The directory, if it is still there and nobody else holds it.
+Fd try_hold(const std::filesystem::path& path) {
+    Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    struct stat st {};
+    if (!fd || ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0 || ::fstat(fd.get(), &st) != 0 ||
+        st.st_nlink == 0) {
+        return Fd();
+    }
+    return fd;
+}
+
+} // namespace
+
+void remove_tree(const std::filesystem::path& path) noexcept {
+    remove_at(AT_FDCWD, path.c_str());
+}
+
+Scratch::Scratch(const std::filesystem::path& parent) {
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(parent, error)) {
+        if (const Fd dead = try_hold(entry.path())) {
+            remove_tree(entry.path());
+        }
+    }
+    // Another one's sweep can hold or remove ours before we do: then take another name.
+    for (int tries = 0; tries < 100 && !lock_; ++tries) {
+        path_ = parent / new_build_id().str();
+        if (::mkdir(path_.c_str(), 0700) != 0) {
+            fail_errno("cannot make '{}'", path_.string());
+        }
+        lock_ = try_hold(path_);
+    }
+    if (!lock_) {
+        fail(ExitCode::kBusy, "cannot hold a directory in '{}'", parent.string());
+    }
+    make_directories(tmp(), 0700);
+    make_directories(etc(), 0700);
+}
+
+} // namespace sky::build

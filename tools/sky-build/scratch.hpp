@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sky/fd.hpp>
+
+#include <filesystem>
+
+namespace sky::build {
+
+/// rm -rf for trees of our own uid, read-only directories too. Links are removed, never followed.
+/// What can not be removed stays: the next sweep tries again.
+void remove_tree(const std::filesystem::path& path) noexcept;
+
+/// A fresh directory with `tmp` and `etc` in it, held by a flock on itself while this lives and
+/// removed with it. Making one removes those whose holder is dead.
+class Scratch {
+  public:
+    explicit Scratch(const std::filesystem::path& parent);
+    ~Scratch() { remove_tree(path_); }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+
+    [[nodiscard]] std::filesystem::path tmp() const { return path_ / "tmp"; }
+    [[nodiscard]] std::filesystem::path etc() const { return path_ / "etc"; }
+
+  private:
+    std::filesystem::path path_;
+    Fd lock_;
+};
+
+} // namespace sky::build
