@@ -9,12 +9,16 @@
 #include <sky/error.hpp>
 #include <sky/json.hpp>
 #include <sky/lines.hpp>
+#include <sky/lock.hpp>
 #include <sky/log.hpp>
 
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <fcntl.h>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -95,9 +99,21 @@ class Collector {
     Answers answers_;
 };
 
+/// A supervisor that was killed has let go of the repo's lock; its git and we live on, and must not
+/// move a branch beside the next push. Ends our whole process group then, git included.
+void end_when_orphaned(const Session& session, const Repo& repo, const BuildId& build) {
+    const auto file = session.lock(repo);
+    const Fd fd = open_file(file, O_RDONLY | O_NOFOLLOW);
+    const bool held = ::flock(fd.get(), LOCK_SH | LOCK_NB) != 0;
+    if (!held || Lock::holder(file).find(build.str()) == std::string::npos) {
+        log::error("the push that this belongs to is dead");
+        ::kill(0, SIGKILL);
+    }
+}
+
 /// Feeds the pipe and reads it to its end. In our process group: the supervisor's kill reaches all.
-void run_pipe(const std::vector<std::string>& pipe, const std::string& input,
-              Collector& collector) {
+void run_pipe(const std::vector<std::string>& pipe, const std::string& input, Collector& collector,
+              const std::function<void()>& check) {
     Pipe in = make_pipe();
     Pipe out = make_pipe();
     Command command(pipe.front());
@@ -115,7 +131,14 @@ void run_pipe(const std::vector<std::string>& pipe, const std::string& input,
     }
     in.write.reset();
     LineReader reader(out.read.get());
-    while (const auto line = reader.next()) {
+    for (;;) {
+        while (!readable(out.read.get(), std::chrono::seconds(1))) {
+            check();
+        }
+        const auto line = reader.next();
+        if (!line) {
+            break;
+        }
         collector.take(*line);
     }
     // Its exit code says nothing that the lines do not.
@@ -151,7 +174,7 @@ void build_all(const Session& session, const Repo& repo, const BuildId& build,
     }
     try {
         const Outbox outbox(session, build);
-        run_pipe(pipe, input, collector);
+        run_pipe(pipe, input, collector, [&] { end_when_orphaned(session, repo, build); });
     } catch (const Error& e) {
         log::error("{}", e.what());
     }
@@ -183,6 +206,7 @@ int proc_receive(const Session& session, const std::vector<std::string>& pipe) {
     }
     Collector(repo, build, steps).tell(steps);
     write_note(session, note_of(build, repo, steps, at, true));
+    end_when_orphaned(session, repo, build);
     write_all(STDOUT_FILENO, reply(steps));
     return 0;
 }

@@ -21,6 +21,8 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr milliseconds kGrace{1000};
+/// A client may close its side the moment it has read the last word, before the child has ended.
+constexpr milliseconds kLastWord{400};
 
 /// SIGTERM, SIGINT and SIGHUP as something to poll, while this lives.
 class EndSignals {
@@ -147,21 +149,25 @@ Outcome supervise(Command command, const Watch& watch) {
     const Fd ended = child.pidfd();
     Relay relay(std::move(in.write), watch.first);
     IdleClock idle(watch);
+    std::optional<steady_clock::time_point> gone_at;
     for (;;) {
         std::array<pollfd, 6> entries{{{ended.get(), POLLIN, 0},
-                                       {STDOUT_FILENO, 0, 0},
-                                       {STDERR_FILENO, 0, 0},
+                                       {gone_at ? -1 : STDOUT_FILENO, 0, 0},
+                                       {gone_at ? -1 : STDERR_FILENO, 0, 0},
                                        {signals.fd(), POLLIN, 0},
                                        relay.client_side(),
                                        relay.child_side()}};
-        if (::poll(entries.data(), entries.size(), relay.open() ? idle.poll_ms() : -1) < 0 &&
-            errno != EINTR) {
+        const int wait_ms = gone_at ? 20 : relay.open() ? idle.poll_ms() : -1;
+        if (::poll(entries.data(), entries.size(), wait_ms) < 0 && errno != EINTR) {
             fail_errno("cannot poll");
         }
         if (entries[0].revents != 0) {
             return {Outcome::Kind::kEnded, child.wait()};
         }
-        if (broken(entries[1]) || broken(entries[2]) || entries[3].revents != 0) {
+        if (broken(entries[1]) || broken(entries[2])) {
+            gone_at = steady_clock::now();
+        }
+        if (entries[3].revents != 0 || (gone_at && steady_clock::now() - *gone_at > kLastWord)) {
             end_group(child);
             return {Outcome::Kind::kGone, 0};
         }

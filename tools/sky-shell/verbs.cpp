@@ -126,6 +126,10 @@ int status_verb(const Session& session, const Status& request) {
                             .arg("status")
                             .capture(asked, kMostAnswer, std::chrono::seconds(60));
     const auto lines = json_lines(answer.out);
+    if (request.machine && lines.empty() && answer.exit_code == 0) {
+        fail(ExitCode::kRefused, "machine '{}' is not there or not yours (see 'status')",
+             request.machine->str());
+    }
     if (request.json) {
         for (const auto& line : lines) {
             write_all(STDOUT_FILENO, dump_json(line) + "\n");
