@@ -159,18 +159,11 @@ int change_verb(const Session& session, const Change& request) {
     if (request.to) {
         line["to"] = request.to->str();
     }
-    const auto answer = tool_command(session, "sky-nomad-submit")
-                            .arg(verb)
-                            .capture(dump_json(line) + "\n", kMostAnswer);
-    for (const auto& object : json_lines(answer.out)) {
-        Fields fields(object, "sky-nomad-submit");
-        if (fields.has("error")) {
-            Fields error(fields.any("error"), "sky-nomad-submit.error");
-            log::say(fmt::format("error: {}/{}: {}", repo.str(), machine.machine.str(),
-                                 printable(error.string("text"), 200)));
-        }
-    }
-    return answer.exit_code;
+    // It tells the client itself, on stderr, how it went; its JSON is for pipes.
+    return tool_command(session, "sky-nomad-submit")
+        .arg(verb)
+        .capture(dump_json(line) + "\n", kMostAnswer)
+        .exit_code;
 }
 
 int connect_verb(const Session& session, const Connect& request) {
