@@ -1,22 +1,32 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/app.hpp>
+#include <sky-vm-run/boot.hpp>
+#include <sky-vm-run/control.hpp>
+#include <sky-vm-run/guard.hpp>
 #include <sky-vm-run/host-setup.hpp>
+#include <sky-vm-run/qmp.hpp>
+#include <sky-vm-run/register.hpp>
 
 #include <sky/privilege.hpp>
 
 #include <CLI/CLI.hpp>
 
 #include <functional>
+#include <string>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
 namespace sky::vm {
 namespace {
 
+using Action = std::function<int(const Caller&)>;
+
 /// Verbs and what they do; run after the whole command line was parsed.
 class Verbs {
   public:
     explicit Verbs(Cli& cli) : cli_(cli) {}
+
     CLI::App* add(CLI::App& parent, const char* name, const char* what,
                   std::function<int()> action) {
         auto* verb = parent.add_subcommand(name, what);
@@ -24,10 +34,9 @@ class Verbs {
         return verb;
     }
     /// As add(), for root alone: whoever else calls it goes through sudo.
-    CLI::App* add_root(const char* name, const char* what, std::function<int()> action) {
+    CLI::App* add_root(const char* name, const char* what, Action action) {
         return add(cli_.app(), name, what, [this, name, action = std::move(action)] {
-            static_cast<void>(cross(cli_.config(), "root", "sky-vm-run", name));
-            return action();
+            return action(cross(cli_.config(), "root", "sky-vm-run", name));
         });
     }
     int run() {
@@ -45,27 +54,97 @@ class Verbs {
     std::vector<std::pair<CLI::App*, std::function<int()>>> actions_;
 };
 
+/// What options and operands are read into.
+struct Words {
+    bool dry_run = false;
+    std::string machine;
+    std::string more;
+
+    [[nodiscard]] MachinePath path() const { return MachinePath::parse_joined(machine); }
+};
+
+void add_host_verbs(Cli& cli, Verbs& verbs, Words& words) {
+    auto* storage = cli.app().add_subcommand("storage", "the storage's marker");
+    storage->require_subcommand(1);
+    verbs
+        .add(*storage, "init", "make the marker of a new storage, print it",
+             [&] {
+                 storage_init(cli.config(), words.dry_run);
+                 return 0;
+             })
+        ->add_flag("--dry-run", words.dry_run, "change nothing");
+    verbs
+        .add_root("host-setup", "make the directories of this host's state",
+                  [&](const Caller&) {
+                      host_setup(cli.config(), words.dry_run);
+                      return 0;
+                  })
+        ->add_flag("--dry-run", words.dry_run, "print the directories, change nothing");
+    verbs.add_root("register", "give machines their place in the registry", [&](const Caller& c) {
+        return register_verb(cli.config(), c, STDIN_FILENO, STDOUT_FILENO);
+    });
+}
+
+void add_machine_verbs(Cli& cli, Verbs& verbs, Words& words) {
+    verbs
+        .add_root("start", "start the machine of the spec on stdin, follow it until it is up",
+                  [&](const Caller&) {
+                      return start_verb(cli.config(), STDIN_FILENO, STDOUT_FILENO, words.dry_run);
+                  })
+        ->add_flag("--dry-run", words.dry_run, "check the spec, change nothing");
+    const auto add = [&](const char* name, const char* what,
+                         int (*action)(const Config&, const Caller&, int, int)) {
+        verbs.add_root(name, what, [&cli, action](const Caller& c) {
+            return action(cli.config(), c, STDIN_FILENO, STDOUT_FILENO);
+        });
+    };
+    add("stop", "stop the machine of the request on stdin", stop_verb);
+    add("restart", "stop it and start it again", restart_verb);
+    add("list", "a line of JSON per machine", list_verb);
+    add("logs", "the console of a machine", logs_verb);
+}
+
+/// Verbs with a machine as operand; those without a description are ours alone and stay hidden.
+void add_inner_verbs(Cli& cli, Verbs& verbs, Words& words) {
+    const auto add = [&](const char* name, const char* what, std::function<int()> action) {
+        auto* verb = verbs.add_root(
+            name, what, [action = std::move(action)](const Caller&) { return action(); });
+        verb->add_option("MACHINE", words.machine, "TENANT.REPO.MACHINE")->required();
+        if (*what == '\0') {
+            verb->group("");
+        }
+        return verb;
+    };
+    add("run", "supervise a machine, in the foreground",
+        [&] { return run_verb(cli.config(), words.path()); });
+    add("cleanup", "remove what a dead machine left",
+        [&] { return cleanup_verb(cli.config(), words.path()); });
+    add("guard", "", [&] { return guard_verb(cli.config(), words.path()); });
+    add("share", "", [&] { return share_verb(cli.config(), words.path()); });
+    add("qmp", "", [&] { return qmp_verb(cli.config(), words.path(), words.more); })
+        ->add_option("ASK", words.more)
+        ->required();
+    add("fetch", "",
+        [&] { return fetch_verb(cli.config(), words.path(), Revision::parse(words.more)); })
+        ->add_option("REV", words.more)
+        ->required();
+}
+
 } // namespace
 
 int app(Cli& cli) {
-    bool dry_run = false;
+    Words words;
     Verbs verbs(cli);
     cli.app().require_subcommand(1);
-
-    auto* storage = cli.app().add_subcommand("storage", "the storage's marker");
-    storage->require_subcommand(1);
-    auto* init = verbs.add(*storage, "init", "make the marker of a new storage, print it", [&] {
-        storage_init(cli.config(), dry_run);
-        return 0;
-    });
-    init->add_flag("--dry-run", dry_run, "change nothing");
-    auto* host = verbs.add_root("host-setup", "make the directories of this host's state", [&] {
-        host_setup(cli.config(), dry_run);
-        return 0;
-    });
-    host->add_flag("--dry-run", dry_run, "print the directories, change nothing");
-
-    cli.examples("  sky-vm-run storage init\n  sky-vm-run host-setup\n");
+    add_host_verbs(cli, verbs, words);
+    add_machine_verbs(cli, verbs, words);
+    add_inner_verbs(cli, verbs, words);
+    cli.examples("  sky-vm-run storage init\n"
+                 "  sky-vm-run host-setup\n"
+                 "  sky-vm-run list </dev/null\n"
+                 "  sky-vm-run start <spec.json\n"
+                 "  echo '{\"v\":1,\"tenant\":\"alice\",\"repo\":\"infra\",\"machine\":\"www\"}' |"
+                 " sky-vm-run stop\n");
     return verbs.run();
 }
 

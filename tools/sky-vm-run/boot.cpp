@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT
+#include <sky-vm-run/boot.hpp>
+#include <sky-vm-run/fetch.hpp>
+#include <sky-vm-run/network.hpp>
+#include <sky-vm-run/processes.hpp>
+#include <sky-vm-run/teardown.hpp>
+#include <sky-vm-run/volume.hpp>
+
+#include <sky/error.hpp>
+#include <sky/json.hpp>
+#include <sky/lines.hpp>
+#include <sky/log.hpp>
+
+#include <charconv>
+#include <csignal>
+#include <unistd.h>
+
+namespace sky::vm {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr seconds kSandboxLimit{60}; ///< mounts of a thousand paths on a busy host
+constexpr seconds kAttachLimit{60};  ///< from exec to the hypervisor's open taps
+
+pid_t read_pid(int fd, const char* what) {
+    const auto line = LineReader(fd, 32).next(milliseconds(kSandboxLimit));
+    pid_t pid = 0;
+    if (line) {
+        std::from_chars(line->data(), line->data() + line->size(), pid);
+    }
+    if (pid <= 0) {
+        fail(ExitCode::kSystem, "{} did not start (see supervisor.log)", what);
+    }
+    return pid;
+}
+
+void fetch(const Vm& vm, const Spec& spec, const BootHooks& hooks) {
+    Pipe said = make_pipe();
+    Child child = vm.self("fetch", {spec.rev.str()}).err(said.write.get()).spawn();
+    said.write.reset();
+    const Fd ended = child.pidfd();
+    while (!hooks.wait(ended.get(), seconds(3600))) {
+    }
+    const int code = child.wait();
+    if (code != 0) {
+        std::string text = read_all(said.read.get(), 1U << 16U, "fetch");
+        const std::string_view prefix = "sky-vm-run: error: ";
+        const auto at = text.rfind(prefix);
+        text = at == std::string::npos ? "fetching failed" : text.substr(at + prefix.size());
+        throw Error(static_cast<ExitCode>(code), printable(text.substr(0, text.find('\n')), 200));
+    }
+}
+
+/// A sandbox whose guard waits for its byte.
+struct Sandbox {
+    pid_t guard = 0;
+    Fd go;
+};
+
+Sandbox make_sandbox(const Vm& vm) {
+    Pipe go = make_pipe();
+    Pipe report = make_pipe();
+    Child launcher = vm.self("guard").in(go.read.get()).out(report.write.get()).spawn();
+    go.read.reset();
+    report.write.reset();
+    const pid_t pid = read_pid(report.read.get(), "the sandbox");
+    static_cast<void>(launcher.wait());
+    return {pid, std::move(go.write)};
+}
+
+void start_share(const Vm& vm) {
+    Pipe report = make_pipe();
+    Child launcher = vm.self("share").out(report.write.get()).spawn();
+    report.write.reset();
+    static_cast<void>(read_pid(report.read.get(), "virtiofsd"));
+    static_cast<void>(launcher.wait());
+}
+
+/// False when the machine died meanwhile: the supervisor sees that too, and how.
+bool wait_for_queues(const Running& running, int guard, const BootHooks& hooks) {
+    const auto end = Clock::now() + kAttachLimit;
+    const auto attached = [&] {
+        for (const auto& interface : running.spec.interfaces) {
+            if (attached_queues(running.uid, interface.tap) < interface.queues) {
+                return false;
+            }
+        }
+        return true;
+    };
+    while (!attached()) {
+        if (hooks.wait(guard, milliseconds(50))) {
+            return false;
+        }
+        if (Clock::now() > end) {
+            fail(ExitCode::kSystem, "the hypervisor did not open its taps within {} s",
+                 kAttachLimit.count());
+        }
+    }
+    return true;
+}
+
+void save(const Vm& vm, const Running& running) {
+    atomic_write(vm.files.running(), running.dump());
+}
+
+} // namespace
+
+Running boot(const Vm& vm, const Spec& spec, std::uint64_t serial, const BootHooks& hooks) {
+    hooks.tell("fetching", "");
+    check_storage(vm.config);
+    const Registry::Machine entry = vm.entry();
+    check_spec(spec, vm.config, entry);
+    check_record(spec, load_record(vm.config.state, vm.path, spec.rev));
+    fetch(vm, spec, hooks);
+
+    hooks.tell("starting", "");
+    sweep(vm);
+    attach_volumes(vm.config, spec, entry.uid);
+    Running running{.spec = spec,
+                    .serial = serial,
+                    .uid = entry.uid,
+                    .guard = 0,
+                    .guard_start = 0,
+                    .begun = false,
+                    .since = now_text(),
+                    .address = {}};
+    for (const auto& interface : spec.interfaces) {
+        const auto at = entry.addresses.find(interface.network.str());
+        if (at != entry.addresses.end()) {
+            running.address.push_back(at->second);
+        }
+    }
+    save(vm, running);
+    make_cgroups(cgroup_host(), vm.config.prefix, vm.cgroups(spec));
+    make_directories(vm.files.socks(), 0711);
+    Sandbox sandbox = make_sandbox(vm);
+    const auto alive = alive_of(running.uid);
+    const auto guard = alive.guard ? pidfd_of(*alive.guard) : std::nullopt;
+    if (!guard || alive.guard->pid != sandbox.guard) {
+        fail(ExitCode::kSystem, "the guard ended at once (see supervisor.log)");
+    }
+    net_setup(vm, "up", spec, sandbox.guard);
+    if (spec.store == Spec::Store::kVirtiofs) {
+        start_share(vm);
+    }
+    running.guard = sandbox.guard;
+    running.guard_start = alive.guard->start;
+    running.begun = true;
+    save(vm, running);
+    write_all(sandbox.go.get(), "!");
+    if (!spec.interfaces.empty() && wait_for_queues(running, guard->get(), hooks)) {
+        net_setup(vm, "attach", spec, sandbox.guard);
+    }
+    return running;
+}
+
+int fetch_verb(const Config& config, const MachinePath& machine, const Revision& rev) {
+    const State state(config);
+    fetch_closure(load_record(config.state, machine, rev), state.cache(machine.tenant),
+                  state.store(machine.tenant));
+    return 0;
+}
+
+} // namespace sky::vm

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sky-vm-run/vm.hpp>
+
+#include <functional>
+#include <string>
+
+namespace sky::vm {
+
+/// How a start tells what it does, and learns that it shall not go on.
+struct BootHooks {
+    std::function<void(const char* state, const std::string& why)> tell;
+    /// Waits at most so long for `fd` to become readable (a pidfd: that the process ended); throws
+    /// Interrupted when the machine shall no longer be started.
+    std::function<bool(int fd, std::chrono::milliseconds limit)> wait;
+};
+
+/// Thrown through boot() by BootHooks::wait.
+struct Interrupted {};
+
+/// Starts what the spec says, in the order of DESIGN section 5; returns once the hypervisor runs
+/// and its taps are at their bridges. What stands there when it throws is removed by sweep().
+/// Nothing of the machine may live. Throws Error, Interrupted.
+Running boot(const Vm& vm, const Spec& spec, std::uint64_t serial, const BootHooks& hooks);
+
+/// Verb `fetch` (hidden, root): unpacks the closure of revision `rev` into the tenant's store.
+int fetch_verb(const Config& config, const MachinePath& machine, const Revision& rev);
+
+} // namespace sky::vm

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+#include <sky-vm-run/cgroup.hpp>
+
+#include <sky/error.hpp>
+#include <sky/fd.hpp>
+#include <sky/log.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <thread>
+#include <unistd.h>
+
+namespace sky::vm {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kMib = 1U << 20U;
+constexpr std::uint64_t kPeriodUs = 100000;
+
+void make_directory(const fs::path& path) {
+    if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) {
+        fail_errno("cannot make cgroup '{}'", path.string());
+    }
+}
+
+void write_file(const fs::path& path, std::string_view text) {
+    const Fd fd = open_file(path, O_WRONLY);
+    write_all(fd.get(), text);
+}
+
+std::vector<fs::path> hierarchies(const CgroupHost& host) {
+    if (host.v2) {
+        return {host.root};
+    }
+    std::vector<fs::path> out;
+    for (const auto& controller : host.controllers) {
+        out.push_back(host.root / controller);
+    }
+    return out;
+}
+
+std::vector<std::pair<std::string, std::string>> limits_of(bool v2, const std::string& controller,
+                                                           const CgroupLimits& limits) {
+    const auto memory = std::to_string(limits.mem_mib * kMib);
+    const auto quota = std::to_string((limits.vcpu + std::uint64_t{1}) * kPeriodUs);
+    if (controller == "memory") {
+        return {{v2 ? "memory.max" : "memory.limit_in_bytes", memory}};
+    }
+    if (controller == "pids") {
+        return {{"pids.max", std::to_string(limits.pids)}};
+    }
+    if (v2) {
+        return {{"cpu.max", quota + " " + std::to_string(kPeriodUs)}};
+    }
+    return {{"cpu.cfs_period_us", std::to_string(kPeriodUs)}, {"cpu.cfs_quota_us", quota}};
+}
+
+} // namespace
+
+CgroupHost cgroup_host() {
+    CgroupHost host;
+    host.v2 = fs::exists(host.root / "cgroup.controllers");
+    const std::string there =
+        host.v2 ? " " + read_file(host.root / "cgroup.controllers", 4096) + " " : "";
+    for (const char* controller : {"memory", "pids", "cpu"}) {
+        const bool found = host.v2 ? there.find(controller) != std::string::npos
+                                   : fs::exists(host.root / controller / "cgroup.procs");
+        if (found) {
+            host.controllers.emplace_back(controller);
+        }
+    }
+    return host;
+}
+
+CgroupLimits limits_for(std::uint64_t guest_mib, std::uint32_t vcpu, bool kvm) {
+    // QEMU's buffer for translated code has at most 1 GiB.
+    return {guest_mib + 512 + (kvm ? 0U : 1024U), vcpu, 512 + 64 * vcpu};
+}
+
+std::vector<Cgroup> plan_cgroups(const CgroupHost& host, const std::string& prefix,
+                                 const std::string& name, const CgroupLimits& limits) {
+    std::vector<Cgroup> out;
+    if (host.v2) {
+        Cgroup group{host.root / prefix / name, {}};
+        for (const auto& controller : host.controllers) {
+            const auto more = limits_of(true, controller, limits);
+            group.limits.insert(group.limits.end(), more.begin(), more.end());
+        }
+        out.push_back(std::move(group));
+        return out;
+    }
+    for (const auto& controller : host.controllers) {
+        out.push_back(
+            {host.root / controller / prefix / name, limits_of(false, controller, limits)});
+    }
+    return out;
+}
+
+void make_cgroups(const CgroupHost& host, const std::string& prefix,
+                  const std::vector<Cgroup>& groups) {
+    if (host.v2) {
+        // Controllers come from the top down, one level at a time.
+        make_directory(host.root / prefix);
+        for (const auto& directory : {host.root, host.root / prefix}) {
+            for (const auto& controller : host.controllers) {
+                write_file(directory / "cgroup.subtree_control", "+" + controller);
+            }
+        }
+    }
+    for (const auto& group : groups) {
+        make_directory(group.directory.parent_path());
+        make_directory(group.directory);
+        for (const auto& [file, text] : group.limits) {
+            write_file(group.directory / file, text);
+        }
+    }
+}
+
+void join_cgroups(const std::vector<Cgroup>& groups) {
+    for (const auto& group : groups) {
+        write_file(group.directory / "cgroup.procs", "0");
+    }
+}
+
+void leave_callers_cgroups(const CgroupHost& host, const std::string& prefix) {
+    for (const auto& hierarchy : hierarchies(host)) {
+        const auto directory = hierarchy / prefix / "supervisor";
+        make_directory(directory.parent_path());
+        make_directory(directory);
+        write_file(directory / "cgroup.procs", "0");
+    }
+}
+
+void remove_cgroups(const std::vector<Cgroup>& groups) {
+    for (const auto& group : groups) {
+        // The kernel takes a moment to let go of a dead process.
+        for (int tries = 0; ::rmdir(group.directory.c_str()) != 0 && errno == EBUSY; ++tries) {
+            if (tries == 100) {
+                log::warn("cannot remove cgroup '{}': busy", group.directory.string());
+                break;
+            }
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        }
+    }
+}
+
+} // namespace sky::vm

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sky/fd.hpp>
+
+#include <cstdint>
+#include <string_view>
+
+namespace sky::vm {
+
+/// The machine's console as two files of at most kCap bytes: what is older than both is lost. Knows
+/// descriptors only, so that a process that may open nothing can write it.
+class ConsoleLog {
+  public:
+    static constexpr std::uint64_t kCap = 4U << 20U;
+
+    /// `now` and `old` are open for reading and writing; `cap` bytes each.
+    ConsoleLog(Fd now, Fd old, std::uint64_t cap = kCap);
+    /// Appends; when `now` would grow over its cap, it is copied to `old` first and emptied.
+    /// A disk that is full loses text, never the machine.
+    void append(std::string_view text) noexcept;
+
+    [[nodiscard]] int now() const noexcept { return now_.get(); }
+    [[nodiscard]] int old() const noexcept { return old_.get(); }
+
+  private:
+    void rotate() noexcept;
+
+    Fd now_;
+    Fd old_;
+    std::uint64_t cap_;
+    std::uint64_t size_;
+};
+
+/// Verb `logs`: the last `lines` lines of both files to `out`; with `follow` what comes after,
+/// until nobody reads `out` any more. Throws SysError.
+void show_console(const std::filesystem::path& now, const std::filesystem::path& old,
+                  std::size_t lines, bool follow, int out);
+
+/// The last `lines` lines of `text`. Pure.
+[[nodiscard]] std::string_view last_lines(std::string_view text, std::size_t lines) noexcept;
+
+} // namespace sky::vm

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT
+#include <sky-vm-run/console.hpp>
+#include <sky-vm-run/control.hpp>
+#include <sky-vm-run/follow.hpp>
+#include <sky-vm-run/processes.hpp>
+#include <sky-vm-run/supervisor.hpp>
+#include <sky-vm-run/teardown.hpp>
+
+#include <sky/cli.hpp>
+#include <sky/error.hpp>
+#include <sky/json.hpp>
+#include <sky/lines.hpp>
+#include <sky/lock.hpp>
+#include <sky/log.hpp>
+
+#include <fcntl.h>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+namespace sky::vm {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr seconds kChangeLimit{10};
+constexpr seconds kSlack{60}; ///< sandbox, network, virtiofsd, a stop before the start
+constexpr std::int64_t kLogLinesMost = 100000;
+
+std::string me() {
+    return fmt::format("sky-vm-run, pid {}", ::getpid());
+}
+
+Json read_request(int in) {
+    const auto line = LineReader(in, kSpecBytesMax).next(seconds(60));
+    if (!line) {
+        fail(ExitCode::kData, "no request on stdin");
+    }
+    return parse_json(*line, kSpecBytesMax, "request");
+}
+
+/// The members that name a machine; the others stay for the caller to read.
+MachinePath machine_of(Fields& f, const Caller& caller) {
+    static_cast<void>(f.integer("v", 1, 1));
+    return {caller.tenant_for(f.optional_string("tenant")), parse_name<Repo>(f, "repo"),
+            parse_name<sky::Machine>(f, "machine")};
+}
+
+bool lives(const Vm& vm) {
+    const auto running = load<Running>(vm.files.running());
+    return running && alive_of(running->uid).guard.has_value();
+}
+
+/// The limit until a machine that was started is up or has failed.
+seconds start_limit(const Spec& spec) {
+    return seconds(spec.ready_s) + seconds(spec.stop_s) + kSlack;
+}
+
+/// Writes down what shall be, under the machine's lock; the serial to wait for.
+std::uint64_t wish(const Vm& vm, bool running, bool anew, const Spec* spec) {
+    make_directories(vm.files.base(), 0711);
+    const Lock lock = Lock::take(vm.files.lock(), me(), kChangeLimit);
+    Want want = load<Want>(vm.files.want()).value_or(Want{});
+    const auto before = load<Spec>(vm.files.spec());
+    const bool same = spec == nullptr || (before && before->hash() == spec->hash());
+    const auto state = load<StateLine>(vm.files.state());
+    const bool under_way =
+        lives(vm) || (state && state->serial == want.serial &&
+                      (state->state == "fetching" || state->state == "starting"));
+    if (anew || want.running != running || !same || (running && !under_way)) {
+        ++want.serial;
+    }
+    want.running = running;
+    if (spec != nullptr) {
+        atomic_write(vm.files.spec(), spec->dump() + "\n");
+    }
+    atomic_write(vm.files.want(), want.dump());
+    return want.serial;
+}
+
+Spec need_spec(const Vm& vm) {
+    auto spec = load<Spec>(vm.files.spec());
+    if (!spec) {
+        fail(ExitCode::kRefused, "no machine '{}' on this host", vm.path.text());
+    }
+    return std::move(*spec);
+}
+
+/// Gives index, uids and addresses back: nothing of the machine lives any more.
+void forget(const Vm& vm) {
+    const Lock registry_lock = Lock::take(vm.config.state / "registry.lock", me(), kChangeLimit);
+    Registry registry = load_registry(vm.config.state);
+    if (registry.find(vm.path) != nullptr) {
+        forget_machine(registry, vm.path);
+        save_registry(vm.config.state, registry, account(vm.config.accounts.deploy).gid);
+    }
+}
+
+/// The state of a machine as it is: files say what was meant, /proc what lives.
+std::optional<StateLine> state_of(const Vm& vm, const std::vector<Process>& all) {
+    auto state = load<StateLine>(vm.files.state());
+    if (!state) {
+        return std::nullopt;
+    }
+    const auto running = load<Running>(vm.files.running());
+    const Alive alive = running ? alive_among(all, running->uid) : Alive{};
+    state->pid = alive.runner ? alive.runner->pid : 0;
+    const bool said_up = state->state == "running" || state->state == "ready";
+    if (said_up && !alive.guard && !Lock::try_take(vm.files.supervisor_lock(), "a look")) {
+        return state; // its supervisor is about to say what happened
+    }
+    if (said_up && !alive.guard) {
+        state->state = "failed";
+        state->why = "it ended while nobody watched (start it again)";
+        state->address.clear();
+    }
+    return state;
+}
+
+} // namespace
+
+int start_verb(const Config& config, int in, int out, bool dry_run) {
+    check_storage(config);
+    const auto line = LineReader(in, kSpecBytesMax).next(seconds(60));
+    if (!line) {
+        fail(ExitCode::kData, "no spec on stdin");
+    }
+    const Spec spec = Spec::parse(*line);
+    const Vm vm(config, spec.path);
+    check_spec(spec, config, vm.entry());
+    check_record(spec, load_record(config.state, spec.path, spec.rev));
+    if (dry_run) {
+        log::say(fmt::format("would start {} from {}", spec.path.text(), spec.deployment.str()));
+        return 0;
+    }
+    const auto serial = wish(vm, true, false, &spec);
+    ensure_supervisor(vm);
+    return follow(vm, serial, Until::kUp, start_limit(spec), out) ? 0 : code(ExitCode::kSomeFailed);
+}
+
+int stop_verb(const Config& config, const Caller& caller, int in, int out) {
+    check_storage(config);
+    const Json request = read_request(in);
+    Fields f(request, "");
+    const Vm vm(config, machine_of(f, caller));
+    const bool forgotten = f.boolean_or("forget", false);
+    f.done();
+    const auto spec = load<Spec>(vm.files.spec());
+    if (!spec && !std::filesystem::exists(vm.files.base())) {
+        if (!forgotten) {
+            fail(ExitCode::kRefused, "no machine '{}' on this host", vm.path.text());
+        }
+        forget(vm);
+        return 0;
+    }
+    const auto serial = wish(vm, false, false, nullptr);
+    ensure_supervisor(vm);
+    static_cast<void>(
+        follow(vm, serial, Until::kStopped, kSlack + seconds(spec ? spec->stop_s : 0), out));
+    if (forgotten) {
+        forget(vm);
+    }
+    return 0;
+}
+
+int restart_verb(const Config& config, const Caller& caller, int in, int out) {
+    check_storage(config);
+    const Json request = read_request(in);
+    Fields f(request, "");
+    const Vm vm(config, machine_of(f, caller));
+    f.done();
+    const Spec spec = need_spec(vm);
+    const auto serial = wish(vm, true, true, nullptr);
+    ensure_supervisor(vm);
+    return follow(vm, serial, Until::kUp, start_limit(spec), out) ? 0 : code(ExitCode::kSomeFailed);
+}
+
+int list_verb(const Config& config, const Caller& caller, int in, int out) {
+    check_storage(config);
+    std::optional<Tenant> tenant = caller.tenant;
+    if (::isatty(in) == 0) {
+        if (const auto line = LineReader(in, kSpecBytesMax).next(seconds(60))) {
+            const Json request = parse_json(*line, kSpecBytesMax, "request");
+            Fields f(request, "");
+            static_cast<void>(f.integer("v", 1, 1));
+            tenant = caller.tenant_for(f.optional_string("tenant"));
+            f.done();
+        }
+    }
+    const auto all = processes_of(config.machine_uid_first, config.machine_uid_count);
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(config.state / "vm")) {
+        names.push_back(entry.path().filename().string());
+    }
+    std::sort(names.begin(), names.end());
+    for (const auto& name : names) {
+        const Vm vm(config, MachinePath::parse_joined(name));
+        if (!tenant || vm.path.tenant == *tenant) {
+            if (const auto state = state_of(vm, all)) {
+                write_line(out, state->json(false));
+            }
+        }
+    }
+    return 0;
+}
+
+int logs_verb(const Config& config, const Caller& caller, int in, int out) {
+    const Json request = read_request(in);
+    Fields f(request, "");
+    const Vm vm(config, machine_of(f, caller));
+    const bool following = f.boolean_or("follow", false);
+    const auto lines = f.integer_or("lines", 0, kLogLinesMost, 200);
+    f.done();
+    static_cast<void>(need_spec(vm));
+    show_console(vm.files.console(), vm.files.console_old(), static_cast<std::size_t>(lines),
+                 following, out);
+    return 0;
+}
+
+int cleanup_verb(const Config& config, const MachinePath& machine) {
+    check_storage(config);
+    const Vm vm(config, machine);
+    if (!std::filesystem::exists(vm.files.base())) {
+        return 0;
+    }
+    const Lock change = Lock::take(vm.files.lock(), me(), kChangeLimit);
+    const auto supervisor = Lock::try_take(vm.files.supervisor_lock(), me());
+    if (!supervisor || lives(vm)) {
+        fail(ExitCode::kBusy, "machine '{}' lives (stop it first)", machine.text());
+    }
+    sweep(vm);
+    return 0;
+}
+
+int run_verb(const Config& config, const MachinePath& machine) {
+    const Vm vm(config, machine);
+    static_cast<void>(need_spec(vm));
+    // A tenant's process may be our grandparent: nothing of its limits goes on to the machine.
+    std::ofstream("/proc/self/oom_score_adj") << 0;
+    return supervise(vm);
+}
+
+} // namespace sky::vm

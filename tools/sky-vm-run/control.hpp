@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sky-vm-run/vm.hpp>
+#include <sky/privilege.hpp>
+
+#include <optional>
+#include <string>
+
+namespace sky::vm {
+
+/// Verb `start`: checks the spec on `in` once more, writes it down as what shall run, makes sure
+/// that a supervisor works on it, and prints state lines on `out` until the machine is ready or has
+/// failed. The same spec of a machine that lives restarts nothing. Quits when nobody reads `out`
+/// any more; the machine goes on. 0, or kSomeFailed. With `dry_run` it checks and prints what it
+/// would do. Throws Error.
+int start_verb(const Config& config, int in, int out, bool dry_run);
+
+/// Verbs `stop` and `restart`: a request on `in`, state lines on `out` until it is done.
+/// "forget" gives the registry entry back once nothing of the machine is left.
+int stop_verb(const Config& config, const Caller& caller, int in, int out);
+int restart_verb(const Config& config, const Caller& caller, int in, int out);
+
+/// Verb `list`: a state line per machine of the tenant asked for on `in`, or of all. What lives is
+/// what /proc says, whatever a file says.
+int list_verb(const Config& config, const Caller& caller, int in, int out);
+
+/// Verb `logs`: the console of one machine.
+int logs_verb(const Config& config, const Caller& caller, int in, int out);
+
+/// Verb `cleanup`: removes what a dead machine left. Error(kBusy) while it lives or is supervised.
+int cleanup_verb(const Config& config, const MachinePath& machine);
+
+/// Verb `run`: the supervisor, in the foreground.
+int run_verb(const Config& config, const MachinePath& machine);
+
+} // namespace sky::vm

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sky/config.hpp>
+#include <sky/name.hpp>
+#include <sky/spec.hpp>
+#include <sky/state.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace sky::vm {
+
+/// Where a machine's files lie: STATE/vm/T.R.M, root's alone (0711, files 0600).
+class MachineFiles {
+  public:
+    using Path = std::filesystem::path;
+    MachineFiles(const State& state, const MachinePath& machine) : base_(state.vm(machine)) {}
+
+    [[nodiscard]] const Path& base() const noexcept { return base_; }
+    [[nodiscard]] Path spec() const { return base_ / "spec.json"; }       ///< what shall run
+    [[nodiscard]] Path want() const { return base_ / "want.json"; }       ///< whether it shall
+    [[nodiscard]] Path running() const { return base_ / "running.json"; } ///< what was started
+    [[nodiscard]] Path state() const { return base_ / "state.json"; }     ///< what became of it
+    [[nodiscard]] Path lock() const { return base_ / "lock"; }            ///< for a change
+    [[nodiscard]] Path supervisor_lock() const { return base_ / "supervisor.lock"; }
+    [[nodiscard]] Path supervisor_log() const { return base_ / "supervisor.log"; }
+    [[nodiscard]] Path console() const { return base_ / "console.log"; }
+    [[nodiscard]] Path console_old() const { return base_ / "console.log.1"; }
+    [[nodiscard]] Path exit() const { return base_ / "exit"; } ///< the hypervisor's exit code
+    [[nodiscard]] Path share_log() const { return base_ / "virtiofsd.log"; }
+    [[nodiscard]] Path socks() const { return base_ / "sock"; } ///< bound to /sky/sock
+    [[nodiscard]] Path root() const { return base_ / "root"; }  ///< where a view is mounted
+
+  private:
+    Path base_;
+};
+
+/// want.json: what the operator or tenant asked for last. `serial` grows with each change that must
+/// (re)start the machine, so that the answer to this request can be told from an older one.
+struct Want {
+    bool running = false;
+    std::uint64_t serial = 0;
+    bool operator==(const Want&) const = default;
+
+    [[nodiscard]] static Want parse(std::string_view json);
+    [[nodiscard]] std::string dump() const;
+};
+
+/// running.json: the copy of the spec made at start, and who runs it. Stands there from before the
+/// first thing is made for this start until the last is removed.
+struct Running {
+    Spec spec;
+    std::uint64_t serial = 0;
+    uid_t uid = 0;                    ///< first of the machine's block
+    pid_t guard = 0;                  ///< 0: none yet
+    std::uint64_t guard_start = 0;    ///< its start time in ticks: pids come back
+    bool begun = false;               ///< the hypervisor was let go
+    std::string since;                ///< RFC 3339
+    std::vector<std::string> address; ///< the registry's at start
+
+    [[nodiscard]] static Running parse(std::string_view json);
+    [[nodiscard]] std::string dump() const;
+};
+
+/// A machine's state as people and other tools see it; one line of JSON (doc/interfaces.md).
+struct StateLine {
+    MachinePath path;
+    std::string state; ///< fetching|starting|running|ready|backoff|stopped|failed
+    std::string rev;   ///< empty: unknown
+    std::string spec;  ///< its hash; empty: unknown
+    pid_t pid = 0;     ///< of the hypervisor; 0: none
+    std::string since;
+    std::vector<std::string> address;
+    std::int64_t restarts = 0;
+    std::string why;          ///< empty: null
+    std::uint64_t serial = 0; ///< of the want it answers; in the file only
+
+    [[nodiscard]] static StateLine parse(std::string_view json);
+    [[nodiscard]] nlohmann::json json(bool with_serial) const;
+    /// True for states in which nothing more comes by itself: ready, stopped, failed.
+    [[nodiscard]] bool settled() const;
+};
+
+/// Reads and parses a file of ours, or nothing when it is not there. Throws Error.
+template <typename T>
+[[nodiscard]] std::optional<T> load(const std::filesystem::path& file);
+
+} // namespace sky::vm

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+#include <sky-vm-run/follow.hpp>
+
+#include <sky/error.hpp>
+#include <sky/json.hpp>
+#include <sky/lines.hpp>
+#include <sky/lock.hpp>
+
+#include <fcntl.h>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+
+namespace sky::vm {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr seconds kFetchLimit{900};
+constexpr off_t kLogMost = 1 << 20;
+
+bool supervised(const Vm& vm) {
+    return !Lock::try_take(vm.files.supervisor_lock(), "a look").has_value();
+}
+
+void start_by_systemd(const Vm& vm) {
+    const auto made = Command("/usr/bin/systemd-run")
+                          .args({"--quiet", "--collect",
+                                 fmt::format("--unit={}-vm-{}-{}", vm.config.prefix,
+                                             vm.path.joined(), ::getpid()),
+                                 "--property=KillMode=process", "--property=TimeoutStopSec=300",
+                                 fmt::format("--property=StandardError=append:{}",
+                                             vm.files.supervisor_log().string()),
+                                 "--"})
+                          .args(vm.self("run").argv())
+                          .capture("", 1U << 16U, seconds(30), true);
+    if (made.exit_code != 0) {
+        fail(ExitCode::kSystem, "systemd-run ended with {}: {}", made.exit_code,
+             printable(made.err, 200));
+    }
+}
+
+/// Twice forked, with setsid between: neither our child nor able to get a terminal.
+void start_detached(const Vm& vm) {
+    const Fd null = open_file("/dev/null", O_RDWR);
+    const Fd log =
+        open_file(vm.files.supervisor_log(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
+    if (::lseek(log.get(), 0, SEEK_END) > kLogMost && ::ftruncate(log.get(), 0) != 0) {
+        fail_errno("cannot empty '{}'", vm.files.supervisor_log().string());
+    }
+    const Command command = vm.self("run").cwd("/");
+    const pid_t pid = ::fork();
+    if (pid < 0) {
+        fail_errno("cannot fork");
+    }
+    if (pid == 0) {
+        ::setsid();
+        if (::fork() != 0) {
+            ::_exit(0);
+        }
+        ::dup2(null.get(), 0);
+        ::dup2(null.get(), 1);
+        ::dup2(log.get(), 2);
+        ::close_range(3, ~0U, 0);
+        try {
+            command.exec();
+        } catch (const std::exception&) {
+            ::_exit(127);
+        }
+    }
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+}
+
+} // namespace
+
+void ensure_supervisor(const Vm& vm) {
+    if (supervised(vm)) {
+        return;
+    }
+    if (std::filesystem::exists("/run/systemd/system")) {
+        start_by_systemd(vm);
+    } else {
+        start_detached(vm);
+    }
+}
+
+bool follow(const Vm& vm, std::uint64_t serial, Until until, seconds limit, int out) {
+    std::string last;
+    auto end = Clock::now() + kFetchLimit;
+    bool fetched = false;
+    auto look = Clock::now() + seconds(1); // who was just started may not hold its lock yet
+    while (Clock::now() < end) {
+        if (hung_up(out)) {
+            fail(ExitCode::kIo, "nobody reads the answer any more (the machine goes on)");
+        }
+        // First whether somebody works on it, then what was said: its last word is not lost.
+        const bool supervisor = Clock::now() < look || supervised(vm);
+        const auto state = load<StateLine>(vm.files.state());
+        const bool mine = state && state->serial >= serial;
+        if (mine) {
+            auto line = dump_json(state->json(false));
+            if (line != last) {
+                write_line(out, state->json(false));
+                last = std::move(line);
+            }
+            if (!fetched && state->state != "fetching") {
+                fetched = true;
+                end = Clock::now() + limit;
+            }
+            const bool dead = state->state == "stopped" || state->state == "failed";
+            if (until == Until::kStopped && dead && state->pid == 0) {
+                return true;
+            }
+            if (until == Until::kUp &&
+                (state->state == "ready" || dead || state->state == "backoff")) {
+                return state->state == "ready";
+            }
+        }
+        if (!supervisor) {
+            ensure_supervisor(vm);
+        }
+        if (Clock::now() >= look) {
+            look = Clock::now() + seconds(1);
+        }
+        std::this_thread::sleep_for(milliseconds(50));
+    }
+    fail(ExitCode::kBusy, "machine '{}' took too long (see its logs)", vm.path.text());
+}
+
+} // namespace sky::vm

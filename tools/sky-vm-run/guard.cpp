@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: MIT
+#include <sky-vm-run/cgroup.hpp>
+#include <sky-vm-run/confine.hpp>
+#include <sky-vm-run/console.hpp>
+#include <sky-vm-run/guard.hpp>
+#include <sky-vm-run/view.hpp>
+#include <sky-vm-run/vm.hpp>
+
+#include <sky/error.hpp>
+#include <sky/log.hpp>
+#include <sky/record.hpp>
+#include <sky/registry.hpp>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace sky::vm {
+namespace {
+
+constexpr unsigned long kRunnerFiles = 65536;
+constexpr int kExecFailed = 127;
+
+uid_t of(const Running& running, MachineUid which) {
+    return running.uid + static_cast<uid_t>(which);
+}
+
+/// The group that may open /dev/kvm: all that a runner is given beside its own.
+std::vector<gid_t> runner_groups() {
+    struct stat info {};
+    const bool there = ::stat("/dev/kvm", &info) == 0 && S_ISCHR(info.st_mode);
+    return there && info.st_gid != 0 ? std::vector<gid_t>{info.st_gid} : std::vector<gid_t>{};
+}
+
+struct Runner {
+    std::string program;
+    Identity identity;
+};
+
+/// The hypervisor's process, from fork to exec. What goes wrong stands in the console.
+[[noreturn]] void start_runner(const Runner& runner, int console) noexcept {
+    try {
+        const Fd null = open_file("/dev/null", O_RDONLY);
+        ::dup2(null.get(), 0);
+        ::dup2(console, 1);
+        ::dup2(console, 2);
+        ::close_range(3, ~0U, 0);
+        become(runner.identity);
+        ::setsid();
+        ::umask(0077);
+        if (::chdir("/sky/run") != 0) {
+            fail_errno("cannot enter '/sky/run'");
+        }
+        Command(runner.program).clear_env().exec();
+    } catch (const std::exception& e) {
+        log::error("{}", e.what());
+        ::_exit(kExecFailed);
+    }
+}
+
+/// Pid 1: keeps the console and waits for the hypervisor.
+class Guard {
+  public:
+    Guard(ConsoleLog console, Fd exit, Fd from, pid_t runner, Fd signals)
+        : console_(std::move(console)), exit_(std::move(exit)), from_(std::move(from)),
+          runner_(runner), signals_(std::move(signals)) {}
+
+    int run() noexcept {
+        ::fcntl(from_.get(), F_SETFL, O_NONBLOCK);
+        for (;;) {
+            std::array<pollfd, 2> entries{{{from_.get(), POLLIN, 0}, {signals_.get(), POLLIN, 0}}};
+            ::poll(entries.data(), entries.size(), -1);
+            if (entries[0].revents != 0) {
+                pump(1);
+            }
+            if (entries[1].revents != 0) {
+                signalfd_siginfo info{};
+                static_cast<void>(::read(signals_.get(), &info, sizeof info));
+                if (reap()) {
+                    pump(64); // what it said last; a child of it that says more is ended with us
+                    const std::string text = fmt::format("{}\n", code_);
+                    static_cast<void>(::write(exit_.get(), text.data(), text.size()));
+                    return code_;
+                }
+            }
+        }
+    }
+
+  private:
+    void pump(int most) noexcept {
+        std::array<char, 65536> buffer{};
+        for (int i = 0; i < most && from_; ++i) {
+            const ssize_t n = ::read(from_.get(), buffer.data(), buffer.size());
+            if (n > 0) {
+                console_.append({buffer.data(), static_cast<std::size_t>(n)});
+            } else if (n == 0) {
+                from_.reset();
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// True once the hypervisor itself has ended.
+    bool reap() noexcept {
+        int status = 0;
+        for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+            if (pid == runner_) {
+                code_ = exit_code_of_wait_status(status);
+                return true;
+            }
+        }
+        return false;
+    }
+
+    ConsoleLog console_;
+    Fd exit_;
+    Fd from_;
+    pid_t runner_;
+    Fd signals_;
+    int code_ = 0;
+};
+
+Fd child_signals() {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    ::sigprocmask(SIG_BLOCK, &set, nullptr);
+    Fd fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!fd) {
+        fail_errno("cannot watch signals");
+    }
+    return fd;
+}
+
+/// What the guard has open: all by root, before it becomes nobody.
+struct GuardFiles {
+    Fd console;
+    Fd console_old;
+    Fd exit;
+};
+
+GuardFiles open_files(const MachineFiles& files) {
+    const int flags = O_RDWR | O_CREAT | O_NOFOLLOW;
+    return {open_file(files.console(), flags, 0600), open_file(files.console_old(), flags, 0600),
+            open_file(files.exit(), flags | O_TRUNC, 0600)};
+}
+
+/// Pid 1 of the sandbox, from fork on. `stood` is closed once the sandbox stands.
+int guard_life(const Vm& machine, const Started& started, GuardFiles files, Fd stood) {
+    const Running& running = started.running;
+    const Runner runner{running.spec.runner.str() + "/bin/microvm-run",
+                        {of(running, MachineUid::kRunner), runner_groups()}};
+    enter_view(plan_runner_view(running.spec, started.closure, machine.sources(),
+                                of(running, MachineUid::kRunner)),
+               machine.files.root());
+    const std::string& name = running.spec.path.machine.str();
+    if (::sethostname(name.data(), name.size()) != 0) {
+        fail_errno("cannot set the host name");
+    }
+    limit_resources(kRunnerFiles);
+    forbid_namespaces();
+    become_starter({of(running, MachineUid::kGuard), {}});
+    Fd signals = child_signals();
+    Pipe console = make_pipe();
+    write_all(stood.get(), "+");
+    stood.reset();
+    ::close(STDOUT_FILENO);
+    char go = 0;
+    if (::read(STDIN_FILENO, &go, 1) != 1) {
+        return 1; // who made us has gone
+    }
+    const pid_t pid = ::fork();
+    if (pid < 0) {
+        fail_errno("cannot start the hypervisor's process");
+    }
+    if (pid == 0) {
+        start_runner(runner, console.write.get());
+    }
+    drop_rest();
+    console.write.reset();
+    ::close(STDIN_FILENO);
+    ::close(STDERR_FILENO);
+    return Guard(ConsoleLog(std::move(files.console), std::move(files.console_old)),
+                 std::move(files.exit), std::move(console.read), pid, std::move(signals))
+        .run();
+}
+
+/// Forks `life` as pid 1 of the new pid namespace; it never returns into this process's caller.
+template <typename F>
+pid_t fork_first(F&& life) {
+    unshare_all();
+    const pid_t pid = ::fork();
+    if (pid < 0) {
+        fail_errno("cannot start the first process of a sandbox");
+    }
+    if (pid == 0) {
+        int code = kExecFailed;
+        try {
+            code = life();
+        } catch (const std::exception& e) {
+            log::error("{}", e.what());
+        }
+        ::_exit(code);
+    }
+    return pid;
+}
+
+void tell_pid(pid_t pid) {
+    write_all(STDOUT_FILENO, fmt::format("{}\n", pid));
+}
+
+/// A listening socket in root's directory that the runner's uid alone may connect to.
+Fd listen_at(const std::filesystem::path& directory, const char* name, uid_t uid) {
+    make_directories(directory, 0711);
+    const Fd in = open_file(directory, O_PATH | O_DIRECTORY);
+    ::unlinkat(in.get(), name, 0);
+    Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    // Through the descriptor: a socket's path has 107 characters, a state directory may have more.
+    const std::string path = fmt::format("/proc/self/fd/{}/{}", in.get(), name);
+    path.copy(static_cast<char*>(address.sun_path), sizeof address.sun_path - 1);
+    const mode_t before = ::umask(0177);
+    const bool bound =
+        fd && ::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+    const int error = errno;
+    ::umask(before);
+    if (!bound) {
+        throw SysError(error, fmt::format("cannot bind '{}'", (directory / name).string()));
+    }
+    if (::fchownat(in.get(), name, uid, uid, AT_SYMLINK_NOFOLLOW) != 0 ||
+        ::listen(fd.get(), 1) != 0) {
+        fail_errno("cannot listen at '{}'", (directory / name).string());
+    }
+    return fd;
+}
+
+/// virtiofsd, from fork to exec. Its log is small: it stops growing, the program goes on.
+[[noreturn]] void start_share(const Vm& machine, const Started& started, int socket, int log) {
+    constexpr int kSocket = 3;
+    enter_view(plan_share_view(machine.config, started.closure, machine.sources()),
+               machine.files.root());
+    const Fd null = open_file("/dev/null", O_RDONLY);
+    ::dup2(null.get(), 0);
+    ::dup2(log, 1);
+    ::dup2(log, 2);
+    if (socket != kSocket) {
+        ::dup2(socket, kSocket);
+    }
+    ::close_range(kSocket + 1, ~0U, 0);
+    limit_resources(kRunnerFiles);
+    limit_file_size(1U << 20U);
+    forbid_namespaces();
+    become({of(started.running, MachineUid::kVirtiofsd), {}});
+    Command("/sky/virtiofsd")
+        .args({fmt::format("--fd={}", kSocket), "--shared-dir=/nix/store", "--sandbox=none",
+               "--readonly", "--cache=always", "--inode-file-handles=never",
+               "--no-announce-submounts", "--rlimit-nofile=0", "--log-level=warn"})
+        .clear_env()
+        .pass_fd(kSocket)
+        .exec();
+}
+
+} // namespace
+
+Started load_started(const Config& config, const MachinePath& machine) {
+    auto running = load<Running>(MachineFiles(State(config), machine).running());
+    if (!running) {
+        fail(ExitCode::kRefused, "machine '{}' was not started", machine.text());
+    }
+    const Record record = load_record(config.state, machine, running->spec.rev);
+    check_record(running->spec, record);
+    Started started{std::move(*running), {}};
+    for (const auto& entry : record.closure) {
+        started.closure.push_back(entry.path);
+    }
+    return started;
+}
+
+int guard_verb(const Config& config, const MachinePath& path) {
+    const Vm machine(config, path);
+    const Started started = load_started(config, path);
+    join_cgroups(machine.cgroups(started.running.spec));
+    make_directories(machine.files.root(), 0700);
+    GuardFiles files = open_files(machine.files);
+    Pipe stood = make_pipe();
+    const pid_t pid = fork_first([&] {
+        stood.read.reset();
+        return guard_life(machine, started, std::move(files), std::move(stood.write));
+    });
+    stood.write.reset();
+    if (read_all(stood.read.get(), 1, "guard") != "+") {
+        fail(ExitCode::kSystem, "the sandbox of '{}' could not be made", path.text());
+    }
+    tell_pid(pid);
+    return 0;
+}
+
+int share_verb(const Config& config, const MachinePath& path) {
+    const Vm machine(config, path);
+    const Started started = load_started(config, path);
+    const Fd socket =
+        listen_at(machine.files.socks(), "store.sock", of(started.running, MachineUid::kRunner));
+    join_cgroups(machine.cgroups(started.running.spec));
+    make_directories(machine.files.root(), 0700);
+    const Fd log = open_file(machine.files.share_log(),
+                             O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW, 0600);
+    tell_pid(fork_first([&]() -> int { start_share(machine, started, socket.get(), log.get()); }));
+    return 0;
+}
+
+} // namespace sky::vm

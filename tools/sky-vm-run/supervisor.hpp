@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sky-vm-run/vm.hpp>
+
+namespace sky::vm {
+
+/// Verb `run`: keeps one machine as want.json and spec.json say, until it shall not run any more:
+/// adopts what lives, starts, watches, starts again with back-off, stops. SIGTERM and SIGINT stop
+/// the machine cleanly and end it. Killed at any line it leaves a machine that runs on, and nothing
+/// that the next run, or cleanup, does not take over or remove. There is one per machine: a second
+/// is Error(kBusy). The exit code: 0, or kSomeFailed when the machine failed for good.
+int supervise(const Vm& vm);
+
+} // namespace sky::vm

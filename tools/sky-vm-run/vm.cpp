@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+#include <sky-vm-run/vm.hpp>
+
+#include <sky/error.hpp>
+#include <sky/process.hpp>
+
+#include <algorithm>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <sys/ioctl.h>
+#include <utility>
+
+namespace sky::vm {
+namespace {
+
+void need(bool good, const char* key, std::string_view why) {
+    if (!good) {
+        fail(ExitCode::kRefused, "spec.{}: {}", key, why);
+    }
+}
+
+void check_interfaces(const Spec& spec, const Config& config, const Registry::Machine& entry) {
+    for (std::uint32_t k = 0; k < spec.interfaces.size(); ++k) {
+        const auto& interface = spec.interfaces[k];
+        need(interface.tap == fmt::format("sky{}", k), "interfaces.tap", "not sky0, sky1 ...");
+        need(interface.mac == machine_mac(entry.index, k), "interfaces.mac",
+             "not the one that the registry gave");
+        need(config.networks.count(interface.network) == 1, "interfaces.network",
+             "no such network on this host");
+        need(interface.queues >= 1 && interface.queues <= spec.vcpu, "interfaces.queues",
+             "more than it has processors");
+    }
+}
+
+/// /dev/kvm can be there and make no machine, in a virtual machine for instance.
+bool kvm_works() noexcept {
+    const Fd kvm(::open("/dev/kvm", O_RDWR | O_CLOEXEC));
+    return kvm && Fd(::ioctl(kvm.get(), KVM_CREATE_VM, 0));
+}
+
+} // namespace
+
+Vm::Vm(const Config& config_, MachinePath path_)
+    : config(config_), path(std::move(path_)), state(config_), files(state, path) {}
+
+ViewSources Vm::sources() const {
+    return {state.store(path.tenant), state.volumes(path), files.socks()};
+}
+
+std::vector<Cgroup> Vm::cgroups(const Spec& spec) const {
+    return plan_cgroups(cgroup_host(), config.prefix, path.joined(),
+                        limits_for(spec.mem_mib, spec.vcpu, kvm_works()));
+}
+
+std::vector<Cgroup> Vm::cgroups() const {
+    return plan_cgroups(cgroup_host(), config.prefix, path.joined(), {});
+}
+
+Command Vm::self(const char* verb, const std::vector<std::string>& more) const {
+    Command command(config.tool("sky-vm-run"));
+    command.args({"--config", config.file.string(), verb, path.joined()}).args(more);
+    return command;
+}
+
+Registry::Machine Vm::entry() const {
+    const Registry registry = load_registry(config.state);
+    const auto* entry = registry.find(path);
+    if (entry == nullptr) {
+        fail(ExitCode::kRefused, "machine '{}' is not registered", path.text());
+    }
+    if (entry->uid < config.machine_uid_first ||
+        entry->uid - config.machine_uid_first > config.machine_uid_count - kUidsPerMachine) {
+        fail(ExitCode::kConfig, "machine_uids: the uids of '{}' lie outside", path.text());
+    }
+    return *entry;
+}
+
+void check_record(const Spec& spec, const Record& record) {
+    need(record.deployment == spec.deployment, "deployment", "not the one in its record");
+    need(nar_hash_text(record.nar_hash) == spec.nar_hash, "nar_hash", "not the one in its record");
+    need(record.find(spec.runner) != nullptr, "runner", "not in the deployment's closure");
+}
+
+void check_spec(const Spec& spec, const Config& config, const Registry::Machine& entry) {
+    static_cast<void>(config.tenant(spec.path.tenant));
+    const auto& known = config.hypervisors;
+    need(std::find(known.begin(), known.end(), spec.hypervisor) != known.end(), "hypervisor",
+         "not one of this host's");
+    need(static_cast<std::int64_t>(spec.vcpu) <= config.machine.vcpu_max, "vcpu",
+         fmt::format("at most {}", config.machine.vcpu_max));
+    need(static_cast<std::int64_t>(spec.mem_mib) <= config.machine.mem_max_mib, "mem_mib",
+         fmt::format("at most {}", config.machine.mem_max_mib));
+    need(spec.machine_id == entry.machine_id, "machine_id", "not the one that the registry gave");
+    need(static_cast<std::int64_t>(spec.ready_s) <= 3600, "ready_s", "at most 3600");
+    need(static_cast<std::int64_t>(spec.stop_s) <= 3600, "stop_s", "at most 3600");
+    const auto disk_mib = config.tenant(spec.path.tenant).quota.disk_mib;
+    for (const auto& disk : spec.volumes) {
+        need(disk.storage_class == "local", "volumes.class", "no such storage class on this host");
+        need(static_cast<std::int64_t>(disk.size_mib) <= disk_mib, "volumes.size_mib",
+             fmt::format("at most {}", disk_mib));
+    }
+    check_interfaces(spec, config, entry);
+}
+
+} // namespace sky::vm

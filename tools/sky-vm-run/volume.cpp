@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT
+#include <sky-vm-run/volume.hpp>
+
+#include <sky/error.hpp>
+#include <sky/fd.hpp>
+#include <sky/lock.hpp>
+#include <sky/log.hpp>
+#include <sky/privilege.hpp>
+#include <sky/process.hpp>
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace sky::vm {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kMib = 1U << 20U;
+constexpr std::size_t kLabelMost = 16; // ext4's
+
+/// The volume's file, or no descriptor when it is not there. The directory is root's alone.
+Fd open_volume(const fs::path& file) {
+    const int fd = ::open(file.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 && errno != ENOENT) {
+        fail_errno("cannot open volume '{}'", file.string());
+    }
+    return Fd(fd);
+}
+
+std::uint64_t size_of(const Fd& fd, const fs::path& file) {
+    struct stat info {};
+    if (::fstat(fd.get(), &info) != 0) {
+        fail_errno("cannot stat '{}'", file.string());
+    }
+    if (!S_ISREG(info.st_mode)) {
+        fail(ExitCode::kSystem, "volume '{}' is not a regular file", file.string());
+    }
+    return static_cast<std::uint64_t>(info.st_size);
+}
+
+void set_size(const Fd& fd, std::uint64_t mib, const fs::path& file) {
+    if (::ftruncate(fd.get(), static_cast<off_t>(mib * kMib)) != 0) {
+        fail_errno("cannot set the size of '{}'", file.string());
+    }
+}
+
+void sync(int fd, const fs::path& file) {
+    if (::fsync(fd) != 0) {
+        fail_errno("cannot sync '{}'", file.string());
+    }
+}
+
+/// A temporary name that a crash may leave; the next start removes it.
+fs::path temporary(const fs::path& file) {
+    return file.parent_path() / ("." + file.filename().string() + ".new");
+}
+
+Fd make_volume(const Config& config, const Spec::Disk& disk, const fs::path& file) {
+    const auto fresh = temporary(file);
+    ::unlink(fresh.c_str());
+    Fd fd = open_file(fresh, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    set_size(fd, disk.size_mib, fresh);
+    const auto made =
+        Command(config.programs.mkfs_ext4)
+            .args({"-q", "-F", "-L", disk.name.str().substr(0, kLabelMost), "--", fresh.string()})
+            .capture("", 1U << 20U, std::chrono::minutes(10), true);
+    if (made.exit_code != 0) {
+        ::unlink(fresh.c_str());
+        fail(ExitCode::kSystem, "cannot format volume '{}': mkfs.ext4 ended with {}: {}",
+             disk.name.str(), made.exit_code, printable(made.err, 200));
+    }
+    sync(fd.get(), fresh);
+    if (::rename(fresh.c_str(), file.c_str()) != 0) {
+        fail_errno("cannot rename to '{}'", file.string());
+    }
+    const Fd directory = open_file(file.parent_path(), O_RDONLY | O_DIRECTORY);
+    sync(directory.get(), file.parent_path());
+    return fd;
+}
+
+std::optional<Registry::Disk> known_volume(const Registry::Machine& entry, const Volume& name) {
+    const auto at = entry.volumes.find(name.str());
+    return at == entry.volumes.end() ? std::nullopt : std::optional(at->second);
+}
+
+const Registry::Machine& entry_of(const Registry& registry, const MachinePath& path) {
+    const auto* entry = registry.find(path);
+    if (entry == nullptr) {
+        fail(ExitCode::kRefused, "machine '{}' is not registered", path.text());
+    }
+    return *entry;
+}
+
+/// After the file is whole on the storage: a crash in between leaves a file that the registry does
+/// not know, which the next start takes; the other way round it would be refused for ever.
+void tell_registry(const Config& config, const Spec& spec) {
+    const fs::path file = config.state / "registry.lock";
+    const Lock lock =
+        Lock::take(file, fmt::format("sky-vm-run, pid {}", ::getpid()), std::chrono::seconds(10));
+    Registry registry = load_registry(config.state);
+    const Registry before = registry;
+    for (const auto& disk : spec.volumes) {
+        register_volume(registry, spec.path, disk.name, disk.storage_class, disk.size_mib);
+    }
+    if (!(registry == before)) {
+        save_registry(config.state, registry, account(config.accounts.deploy).gid);
+    }
+}
+
+} // namespace
+
+VolumeStep plan_volume(const Spec::Disk& disk, const std::optional<Registry::Disk>& known,
+                       std::optional<std::uint64_t> file_bytes) {
+    if (disk.storage_class != "local") {
+        fail(ExitCode::kRefused, "volume '{}': no storage class '{}' on this host", disk.name.str(),
+             printable(disk.storage_class));
+    }
+    if (!file_bytes) {
+        if (known) {
+            fail(ExitCode::kRefused,
+                 "volume '{}' is in the registry and not on the storage: it is never made anew "
+                 "(bring its file back, or take it out of the registry)",
+                 disk.name.str());
+        }
+        return VolumeStep::kMake;
+    }
+    return *file_bytes < disk.size_mib * kMib ? VolumeStep::kGrow : VolumeStep::kKeep;
+}
+
+void attach_volumes(const Config& config, const Spec& spec, uid_t uid) {
+    if (spec.volumes.empty()) {
+        return;
+    }
+    const fs::path directory = State(config).volumes(spec.path);
+    make_directories(directory, 0711);
+    const Registry registry = load_registry(config.state);
+    const auto& entry = entry_of(registry, spec.path);
+    for (const auto& disk : spec.volumes) {
+        const fs::path file = directory / (disk.name.str() + ".img");
+        Fd fd = open_volume(file);
+        const auto size = fd ? std::optional(size_of(fd, file)) : std::nullopt;
+        const VolumeStep step = plan_volume(disk, known_volume(entry, disk.name), size);
+        switch (step) {
+        case VolumeStep::kMake:
+            log::info("volume {}: making {} MiB", disk.name.str(), disk.size_mib);
+            fd = make_volume(config, disk, file);
+            break;
+        case VolumeStep::kGrow:
+            log::info("volume {}: growing to {} MiB (its file system grows in the machine)",
+                      disk.name.str(), disk.size_mib);
+            set_size(fd, disk.size_mib, file);
+            sync(fd.get(), file);
+            break;
+        case VolumeStep::kKeep:
+            break;
+        }
+        if (::fchown(fd.get(), uid, uid) != 0 || ::fchmod(fd.get(), 0600) != 0) {
+            fail_errno("cannot hand over volume '{}'", disk.name.str());
+        }
+    }
+    tell_registry(config, spec);
+}
+
+} // namespace sky::vm

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sky/registry.hpp>
+#include <sky/spec.hpp>
+#include <sky/state.hpp>
+
+#include <cstdint>
+#include <optional>
+
+namespace sky::vm {
+
+enum class VolumeStep { kMake, kKeep, kGrow };
+
+/// What to do for a volume of a directory class: `known` is what the registry says, `file_bytes`
+/// how large the file is that is there. A volume is never shrunk. Error(kRefused) for a class that
+/// is none of ours, and for a volume that the registry knows and the storage does not have: it is
+/// never made anew. Pure.
+[[nodiscard]] VolumeStep plan_volume(const Spec::Disk& disk,
+                                     const std::optional<Registry::Disk>& known,
+                                     std::optional<std::uint64_t> file_bytes);
+
+/// Makes, grows and hands over the machine's volumes (files STATE/volumes/T/R/M/NAME.img of `uid`,
+/// 0600) and tells the registry. A file is made whole or not at all. The file system on it grows in
+/// the guest: root reads nothing that a guest wrote. Nothing of the machine may live. Throws Error.
+void attach_volumes(const Config& config, const Spec& spec, uid_t uid);
+
+} // namespace sky::vm
