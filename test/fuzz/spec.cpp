@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+#include <sky/error.hpp>
+#include <sky/spec.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    const std::string text(data, data + size);
+    try {
+        const auto value = sky::Spec::parse(text);
+        if (sky::Spec::parse(value.dump()) != value) {
+            __builtin_trap();
+        }
+    } catch (const sky::Error&) {
+    }
+    return 0;
+}
