@@ -75,9 +75,8 @@ CgroupHost cgroup_host() {
     return host;
 }
 
-CgroupLimits limits_for(std::uint64_t guest_mib, std::uint32_t vcpu, bool kvm) {
-    // QEMU's buffer for translated code has at most 1 GiB.
-    return {guest_mib + 512 + (kvm ? 0U : 1024U), vcpu, 512 + 64 * vcpu};
+CgroupLimits limits_for(std::uint64_t guest_mib, std::uint32_t vcpu) {
+    return {guest_mib + 512 + 1024, vcpu, 512 + 64 * vcpu};
 }
 
 std::vector<Cgroup> plan_cgroups(const CgroupHost& host, const std::string& prefix,

@@ -31,9 +31,9 @@ struct CgroupLimits {
     std::uint32_t vcpu = 1;
     std::uint32_t pids = 1024;
 };
-/// Memory of a guest plus what a hypervisor and virtiofsd need beside it.
-/// Without KVM the translated code wants much more.
-[[nodiscard]] CgroupLimits limits_for(std::uint64_t guest_mib, std::uint32_t vcpu, bool kvm);
+/// Memory of a guest plus what a hypervisor and virtiofsd need beside it; QEMU without KVM keeps up
+/// to 1 GiB of translated code.
+[[nodiscard]] CgroupLimits limits_for(std::uint64_t guest_mib, std::uint32_t vcpu);
 
 /// The cgroups ROOT[/CONTROLLER]/PREFIX/NAME of a machine. Pure.
 [[nodiscard]] std::vector<Cgroup> plan_cgroups(const CgroupHost& host, const std::string& prefix,

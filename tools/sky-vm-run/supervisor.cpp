@@ -172,6 +172,10 @@ void Supervisor::tell(const char* state, const std::string& why) {
     }
     said_ = state;
     why_ = why;
+    if (guard_ && runner_ == 0) { // it was not the machine's uid yet
+        const Alive alive = alive_of(running_->uid);
+        runner_ = alive.runner ? alive.runner->pid : 0;
+    }
     const StateLine line{.path = vm_.path,
                          .state = state,
                          .rev = spec_ ? spec_->rev.str() : "",

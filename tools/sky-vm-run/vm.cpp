@@ -5,9 +5,6 @@
 #include <sky/process.hpp>
 
 #include <algorithm>
-#include <fcntl.h>
-#include <linux/kvm.h>
-#include <sys/ioctl.h>
 #include <utility>
 
 namespace sky::vm {
@@ -32,12 +29,6 @@ void check_interfaces(const Spec& spec, const Config& config, const Registry::Ma
     }
 }
 
-/// /dev/kvm can be there and make no machine, in a virtual machine for instance.
-bool kvm_works() noexcept {
-    const Fd kvm(::open("/dev/kvm", O_RDWR | O_CLOEXEC));
-    return kvm && Fd(::ioctl(kvm.get(), KVM_CREATE_VM, 0));
-}
-
 } // namespace
 
 Vm::Vm(const Config& config_, MachinePath path_)
@@ -49,7 +40,7 @@ ViewSources Vm::sources() const {
 
 std::vector<Cgroup> Vm::cgroups(const Spec& spec) const {
     return plan_cgroups(cgroup_host(), config.prefix, path.joined(),
-                        limits_for(spec.mem_mib, spec.vcpu, kvm_works()));
+                        limits_for(spec.mem_mib, spec.vcpu));
 }
 
 std::vector<Cgroup> Vm::cgroups() const {
