@@ -65,7 +65,10 @@ void add_files(Argv& argv, const CellPlan& plan, const CellCommand& command) {
     add(argv, {"--bind", plan.nix.string(), "/nix", "--bind", plan.home.string(), "/home", "--bind",
                plan.tmp.string(), "/tmp", "--proc", "/proc", "--dev", "/dev"});
     // `nix-store` is nix by another name: its --realise means the same in every version.
-    add(argv, {"--symlink", "/bin/nix", "/run/nix-store"});
+    // As build-remote it declines what there are no builders for; 2.8 looks for that hook
+    // elsewhere.
+    add(argv,
+        {"--symlink", "/bin/nix", "/run/nix-store", "--symlink", "/bin/nix", "/run/build-remote"});
     for (const auto& [host, cell] : command.binds) {
         add(argv, {"--ro-bind", host.string(), cell});
     }

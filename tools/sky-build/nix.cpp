@@ -61,6 +61,7 @@ std::string nix_config(const CellConfig& cell) {
     return fmt::format("experimental-features = nix-command flakes\n"
                        "build-users-group =\n"
                        "builders =\n"
+                       "build-hook = /run/build-remote\n"
                        "sandbox = true\n"
                        "sandbox-fallback = false\n"
                        "sandbox-paths = /bin/sh={}\n"
@@ -266,7 +267,11 @@ std::string essential_error(std::string_view log, std::size_t most) {
     if (text.empty()) {
         text = "no reason given";
     }
-    return printable(text, most);
+    return short_text(text, most);
+}
+
+std::string short_text(std::string_view text, std::size_t most) {
+    return printable(text, text.size() > most ? most - 3 : most); // the dots count
 }
 
 } // namespace sky::build

@@ -89,6 +89,9 @@ struct Evaluated {
 /// but printable ASCII, at most `most` characters.
 [[nodiscard]] std::string essential_error(std::string_view log, std::size_t most = 60);
 
+/// printable() in at most `most` characters, its dots counted.
+[[nodiscard]] std::string short_text(std::string_view text, std::size_t most);
+
 /// "/nix/store/HASH-foo.drv" says no more to people than "foo.drv".
 [[nodiscard]] std::string without_hashes(const std::string& text);
 

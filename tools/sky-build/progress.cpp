@@ -65,6 +65,7 @@ std::optional<std::string> digest_line(std::string_view raw) {
         return line;
     }
     const bool ours = line.find("you don't have Internet access") != std::string::npos ||
+                      line.find("SQLite database") != std::string::npos ||
                       line.find("--add-root") != std::string::npos ||
                       line.find("creating lock file") != std::string::npos ||
                       line.find("updating lock file") != std::string::npos;
@@ -130,7 +131,7 @@ void BuildLog::tell(std::string_view line) {
     // A large system has thousands of derivations: one line a second says that it goes on.
     if (text && now - told_ >= std::chrono::seconds(1)) {
         told_ = now;
-        log::say(printable(fmt::format("       {}: {}", machine_, *text), 71));
+        log::say(short_text(fmt::format("       {}: {}", machine_, *text), 71));
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <sky-build/request.hpp>
 
+#include <sky-build/nix.hpp>
 #include <sky/error.hpp>
 
 namespace sky::build {
@@ -45,7 +46,7 @@ Json with_failure(const Request& request, const Failure& failure) {
     Json object = request.object;
     object["error"] = {{"stage", failure.stage},
                        {"code", static_cast<int>(failure.code)},
-                       {"text", printable(failure.text, 60)}};
+                       {"text", short_text(failure.text, 60)}};
     return object;
 }
 
