@@ -141,7 +141,7 @@ Staged Cache::stage(const Staging& staging, const NarInfo& declared, const Sourc
         packed.update(data);
         if (packed.size() > budget) {
             fail(ExitCode::kRefused,
-                 "quota: the cache is full (delete branches, or ask the operator)");
+                 "quota: the cache is full (ask the operator)");
         }
         write_all(fd.get(), data);
     });

@@ -137,7 +137,7 @@ class Push {
         }
         if (bytes_used() > quota_) {
             fail(ExitCode::kRefused,
-                 "quota: the cache is full (delete branches, or ask the operator)");
+                 "quota: the cache is full (ask the operator)");
         }
         const auto key = load_key(state_, request_.machine.tenant);
         for (auto& [path, staged] : staged_) {

@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::size_t kLineCap = std::size_t{1} << 20;
 constexpr std::size_t kPathsCap = std::size_t{16} << 20;
-constexpr std::size_t kErrorColumns = 60;
+constexpr std::size_t kErrorColumns = 60 - 3; // printable() may add three dots
 constexpr std::chrono::seconds kLook{2}; // how often an idle stage looks whether its reader lives
 
 void quit_if_gone(int out) {
