@@ -10,7 +10,7 @@ account() { echo "$SKY_PREFIX-$1"; }
 work_tree() { # REPO [TENANT]
     REPO=$1 TENANT=${2:-alice} WORK=$BATS_FILE_TMPDIR/${2:-alice}-$1
     export REPO TENANT WORK
-    cp -r "$BATS_TEST_DIRNAME/flake" "$WORK"
+    cp -r "$SKY_SOURCE/test/e2e/flake" "$WORK"
     cd "$WORK" || return
     git init -q -b main
     git config user.name "$TENANT"
