@@ -83,7 +83,7 @@ EOF
     chmod 0755 "$top/bin/sudo"
 }
 
-# flake NIX: commits a flake with these nixosConfigurations to repo infra, branch main; its id is $rev.
+# flake NIX: commits a flake with these nixosConfigurations to repo infra, branch main; its id is in $top/rev.
 flake() {
     commit "{ outputs = { self, nixpkgs }: { nixosConfigurations = $1; }; }"
 }
@@ -94,19 +94,29 @@ commit() { # TEXT of flake.nix; files in $work as they are
     echo "$1" >"$work/flake.nix"
     git -C "$work" add -A
     git -C "$work" -c user.name=a -c user.email=a@example.org commit -q --allow-empty -m x
+    publish
+}
+
+publish() { # the work tree's HEAD as main
+    local repo=$tenant/repos/infra.git
+    git -C "$top/work" rev-parse HEAD >"$top/rev"
     chown -R root:root "$repo"
-    git -C "$work" push -q -f "$repo" HEAD:main
-    rev=$(git -C "$work" rev-parse HEAD)
+    git -C "$top/work" push -q -f "$repo" HEAD:main
     chown -R $TENANT_UID:$TENANT_UID "$repo"
 }
 
-as_tenant() { setpriv --reuid $TENANT_UID --regid $TENANT_UID --clear-groups "$@"; }
+# "exec" first: in place of the (sub)shell, so that $! is the program itself.
+as_tenant() {
+    local exec=()
+    [ "$1" != exec ] || { exec=(exec) && shift; }
+    "${exec[@]}" setpriv --reuid $TENANT_UID --regid $TENANT_UID --clear-groups "$@"
+}
 build() { as_tenant "$SKY_BIN/sky-build" "$@"; }
 
 lines() { # MACHINE...: what sky-shell would hand over
     local machine
     for machine; do
-        jq -cn --arg machine "$machine" --arg rev "$rev" '{v: 1, repo: "infra", $machine, old: null, $rev,
+        jq -cn --arg machine "$machine" --arg rev "$(cat "$top/rev")" '{v: 1, repo: "infra", $machine, old: null, $rev,
             build: "01j8000000000000", extra: {kept: true}}'
     done
 }
