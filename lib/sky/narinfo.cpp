@@ -104,9 +104,8 @@ NarInfo parse_narinfo(std::string_view text) {
     const auto url = lines.take("URL");
     const auto compression = lines.take("Compression");
     if (compression == "zstd") {
-        info.compressed.emplace();
-        info.compressed->hash = parse_nar_hash(lines.take("FileHash"));
-        info.compressed->size = size_of(lines.take("FileSize"), "FileSize");
+        const auto hash = parse_nar_hash(lines.take("FileHash"));
+        info.compressed = NarInfo::Compressed{hash, size_of(lines.take("FileSize"), "FileSize")};
     } else if (compression != "none") {
         fail(ExitCode::kData, "narinfo: Compression: expected none or zstd");
     }

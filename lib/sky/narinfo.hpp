@@ -16,8 +16,8 @@ namespace sky {
 /// not in an outbox.
 struct NarInfo {
     struct Compressed {
-        Sha256 hash{}; ///< of the file
-        std::uint64_t size = 0;
+        Sha256 hash; ///< of the file
+        std::uint64_t size;
         friend bool operator==(const Compressed&, const Compressed&) = default;
     };
 

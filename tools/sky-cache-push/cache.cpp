@@ -140,8 +140,7 @@ Staged Cache::stage(const Staging& staging, const NarInfo& declared, const Sourc
     ZstdWriter zstd([&](std::string_view data) {
         packed.update(data);
         if (packed.size() > budget) {
-            fail(ExitCode::kRefused,
-                 "quota: the cache is full (ask the operator)");
+            fail(ExitCode::kRefused, "quota: the cache is full (ask the operator)");
         }
         write_all(fd.get(), data);
     });

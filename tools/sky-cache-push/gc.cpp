@@ -192,9 +192,9 @@ class Sweep {
     }
 
     [[nodiscard]] const Wanted& wanted_of(const MachinePath& machine) const {
-        static const Wanted kNone;
+        static const Wanted none;
         const auto at = wanted_.find(machine.joined());
-        return at == wanted_.end() ? kNone : at->second;
+        return at == wanted_.end() ? none : at->second;
     }
 
     template <typename F>
@@ -257,9 +257,10 @@ std::map<std::string, Wanted> read_wanted(const Config& config) {
     std::map<std::string, Wanted> all;
     for (const auto& [tenant, settings] : config.tenants) {
         each_machine_file(
-            state.root() / "records" / tenant.str(), [&](const Repo& repo, const fs::path& file) {
+            state.root() / "records" / tenant.str(),
+            [&, &owner = tenant](const Repo& repo, const fs::path& file) {
                 if (file.extension() == ".json") {
-                    const MachinePath machine{tenant, repo, Machine::parse(file.stem().string())};
+                    const MachinePath machine{owner, repo, Machine::parse(file.stem().string())};
                     all[machine.joined()] = parse_wanted(read_file(file, kCap));
                 }
             });

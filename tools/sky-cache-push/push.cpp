@@ -119,7 +119,7 @@ class Push {
     /// NARs first, then narinfos, the deployment's own last. Another push may have been faster with
     /// some of the paths: then the cache's are taken, and the closure is looked at again.
     Closure publish() {
-        const auto closure = collect(
+        auto closure = collect(
             request_.deployment,
             [&](const StorePath& path) {
                 auto info = cache_.find(path);
@@ -136,8 +136,7 @@ class Push {
             return closure;
         }
         if (bytes_used() > quota_) {
-            fail(ExitCode::kRefused,
-                 "quota: the cache is full (ask the operator)");
+            fail(ExitCode::kRefused, "quota: the cache is full (ask the operator)");
         }
         const auto key = load_key(state_, request_.machine.tenant);
         for (auto& [path, staged] : staged_) {
