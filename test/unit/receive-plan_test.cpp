@@ -18,9 +18,9 @@ using namespace std::string_literals;
 
 namespace {
 
-const std::string kA(40, 'a');
-const std::string kB(40, 'b');
-const std::string kZero(40, '0');
+const std::string some_rev(40, 'a');
+const std::string other_rev(40, 'b');
+const std::string no_rev(40, '0');
 
 /// A request as git frames it, and what the hook said in between.
 struct Talk {
@@ -58,11 +58,11 @@ std::vector<Step> plan(const std::vector<std::string>& lines, const Branches& no
 }
 
 std::string make(const std::string& ref) {
-    return kZero + " " + kA + " " + ref;
+    return no_rev + " " + some_rev + " " + ref;
 }
 
 std::string answer(const std::string& machine, const std::string& rest) {
-    return R"({"v":1,"machine":")" + machine + R"(","rev":")" + kA + "\"" + rest + "}";
+    return R"({"v":1,"machine":")" + machine + R"(","rev":")" + some_rev + "\"" + rest + "}";
 }
 
 } // namespace
@@ -74,7 +74,7 @@ TEST_CASE("a push request is read as git writes it") {
     REQUIRE(push.updates.size() == 1);
     CHECK(push.updates[0].ref == "refs/heads/www");
     CHECK_FALSE(push.updates[0].old_rev);
-    CHECK(push.updates[0].new_rev->str() == kA);
+    CHECK(push.updates[0].new_rev->str() == some_rev);
     CHECK(plain.said == "000eversion=1\n0000");
 
     Talk full{request("push-options atomic", {make("refs/heads/www")}) + make_pkt("a=b") +
@@ -89,9 +89,9 @@ TEST_CASE("a push request is read as git writes it") {
 TEST_CASE("a push request that git would not write is refused") {
     for (const std::string& wire :
          {""s, "0000"s, make_pkt("version=2") + "0000", make_pkt("version=1"), request("", {"x"}),
-          request("", {kZero + " " + kA + " "}),
-          request("", {kZero + " " + kA + " refs/heads/a\0b"s}),
-          request("", {std::string(40, 'A') + " " + kA + " refs/heads/a"}),
+          request("", {no_rev + " " + some_rev + " "}),
+          request("", {no_rev + " " + some_rev + " refs/heads/a\0b"s}),
+          request("", {std::string(40, 'A') + " " + some_rev + " refs/heads/a"}),
           request("", std::vector<std::string>(200, make("refs/heads/www"))),
           request("push-options", {make("refs/heads/www")})}) {
         Talk talk{wire, ""};
@@ -116,7 +116,7 @@ TEST_CASE("refs that are no machine's branch are refused with the rule") {
     for (const std::string ref : {"refs/tags/v1", "refs/for/x", "refs/notes/x", "refs/sky/x",
                                   "HEAD", "refs/head/www", "refs/heads"}) {
         INFO(ref);
-        const auto steps = plan({make(ref), kA + " " + kZero + " " + ref});
+        const auto steps = plan({make(ref), some_rev + " " + no_rev + " " + ref});
         CHECK_THAT(steps[0].reason, ContainsSubstring("only branches"));
         CHECK_THAT(steps[1].reason, ContainsSubstring("named twice") || ContainsSubstring("only"));
     }
@@ -124,12 +124,15 @@ TEST_CASE("refs that are no machine's branch are refused with the rule") {
 
 TEST_CASE("what git would refuse after the build is refused before it") {
     const auto www = Machine::parse("www");
-    const Branches now{{www, Revision::parse(kA)}};
-    CHECK(plan({kA + " " + kB + " refs/heads/www"}, now)[0].kind == Step::Kind::kBuild);
-    CHECK(plan({kB + " " + kA + " refs/heads/www"}, now)[0].kind == Step::Kind::kRefuse);
-    CHECK(plan({kZero + " " + kB + " refs/heads/www"}, now)[0].kind == Step::Kind::kRefuse);
-    CHECK(plan({kA + " " + kB + " refs/heads/db"}, now)[0].kind == Step::Kind::kRefuse);
-    CHECK(plan({kA + " " + kZero + " refs/heads/www"}, now)[0].kind == Step::Kind::kDelete);
+    const Branches now{{www, Revision::parse(some_rev)}};
+    CHECK(plan({some_rev + " " + other_rev + " refs/heads/www"}, now)[0].kind ==
+          Step::Kind::kBuild);
+    CHECK(plan({other_rev + " " + some_rev + " refs/heads/www"}, now)[0].kind ==
+          Step::Kind::kRefuse);
+    CHECK(plan({no_rev + " " + other_rev + " refs/heads/www"}, now)[0].kind == Step::Kind::kRefuse);
+    CHECK(plan({some_rev + " " + other_rev + " refs/heads/db"}, now)[0].kind ==
+          Step::Kind::kRefuse);
+    CHECK(plan({some_rev + " " + no_rev + " refs/heads/www"}, now)[0].kind == Step::Kind::kDelete);
     for (const auto& step : plan({make("refs/heads/db"), make("refs/heads/db")})) {
         CHECK(step.reason == "named twice in one push");
     }
@@ -146,8 +149,8 @@ TEST_CASE("only a line that comes back good and cached lets a branch move") {
     answers.take(answer("c", ""), all);
     answers.take(answer("e", R"(,"error":null,"cached":true)"), all);
     CHECK_THROWS_AS(answers.take(answer("z", R"(,"cached":true)"), all), Error);
-    CHECK_THROWS_AS(answers.take(R"({"machine":"d","rev":")" + kB + R"(","cached":true})", all),
-                    Error);
+    CHECK_THROWS_AS(
+        answers.take(R"({"machine":"d","rev":")" + other_rev + R"(","cached":true})", all), Error);
     CHECK_THROWS_AS(answers.take("not json", all), Error);
     CHECK_THROWS_AS(answers.take("", all), Error);
     auto steps = all;
@@ -166,9 +169,9 @@ TEST_CASE("only a line that comes back good and cached lets a branch move") {
 }
 
 TEST_CASE("with --atomic one refusal is everybody's") {
-    auto steps =
-        plan({make("refs/heads/a"), make("refs/heads/B"), kA + " " + kZero + " refs/heads/c"},
-             {{Machine::parse("c"), Revision::parse(kA)}});
+    auto steps = plan(
+        {make("refs/heads/a"), make("refs/heads/B"), some_rev + " " + no_rev + " refs/heads/c"},
+        {{Machine::parse("c"), Revision::parse(some_rev)}});
     settle_atomic(steps);
     CHECK_THAT(steps[0].reason, ContainsSubstring("atomic: a ref: no machine name"));
     CHECK_THAT(steps[1].reason, !ContainsSubstring("atomic"));
@@ -186,22 +189,22 @@ TEST_CASE("a name with a space can not forge another's answer") {
 }
 
 TEST_CASE("the pipe's line") {
-    const auto steps =
-        plan({kA + " " + kB + " refs/heads/www"}, {{Machine::parse("www"), Revision::parse(kA)}});
+    const auto steps = plan({some_rev + " " + other_rev + " refs/heads/www"},
+                            {{Machine::parse("www"), Revision::parse(some_rev)}});
     CHECK(pipe_line(steps[0], Repo::parse("infra"), BuildId::parse("01j8c4uv01j8c4vv")).dump() ==
-          R"({"build":"01j8c4uv01j8c4vv","machine":"www","old":")" + kA +
-              R"(","repo":"infra","rev":")" + kB + R"(","v":1})");
+          R"({"build":"01j8c4uv01j8c4vv","machine":"www","old":")" + some_rev +
+              R"(","repo":"infra","rev":")" + other_rev + R"(","v":1})");
 }
 
 TEST_CASE("packed-refs: branches alone, damage is an error") {
     const auto branches =
-        parse_packed_refs("# pack-refs with: peeled fully-peeled sorted \n" + kA +
-                          " refs/heads/www\n" + kB + " refs/tags/v1\n^" + kA + "\n");
+        parse_packed_refs("# pack-refs with: peeled fully-peeled sorted \n" + some_rev +
+                          " refs/heads/www\n" + other_rev + " refs/tags/v1\n^" + some_rev + "\n");
     CHECK(branches.size() == 1);
-    CHECK(branches.at(Machine::parse("www")).str() == kA);
+    CHECK(branches.at(Machine::parse("www")).str() == some_rev);
     CHECK(parse_packed_refs("").empty());
-    for (const auto& text : {kA + " refs/heads/www", kA + "refs/heads/www\n", "x\n"s,
-                             kZero + " refs/heads/www\n", kA + " refs/heads/../x\n"}) {
+    for (const auto& text : {some_rev + " refs/heads/www", some_rev + "refs/heads/www\n", "x\n"s,
+                             no_rev + " refs/heads/www\n", some_rev + " refs/heads/../x\n"}) {
         INFO(text);
         CHECK_THROWS_AS(parse_packed_refs(text), Error);
     }
@@ -216,8 +219,9 @@ TEST_CASE("GIT_PROTOCOL is taken only as git's client writes it") {
 }
 
 TEST_CASE("the table of status") {
-    const auto text = status_table({nlohmann::json::parse(
-        R"({"machine":"infra/www","branch":")" + kA + R"(","rev":null,"state":"failed","host":"n1",
+    const auto text =
+        status_table({nlohmann::json::parse(R"({"machine":"infra/www","branch":")" + some_rev +
+                                            R"(","rev":null,"state":"failed","host":"n1",
             "since":null,"address":["10.0.0.1","10.0.0.2"],"restarts":0,"why":"no\u001b room"})")});
     CHECK(text == "MACHINE    BRANCH    RUNS  STATE   HOST  ADDRESS            SINCE  WHY\n"
                   "infra/www  aaaaaaaa  -     failed  n1    10.0.0.1,10.0.0.2  -      no? room\n");

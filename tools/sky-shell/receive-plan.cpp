@@ -15,7 +15,7 @@ constexpr std::size_t kMostUpdates = 128;
 constexpr std::size_t kMostOptions = 64;
 constexpr std::size_t kMostReason = 60;
 constexpr std::string_view kHeads = "refs/heads/";
-const std::string kZero(40, '0');
+constexpr std::string_view kZero = "0000000000000000000000000000000000000000";
 
 std::optional<Revision> parse_id(std::string_view text) {
     return text == kZero ? std::nullopt : std::optional(Revision::parse(text));
