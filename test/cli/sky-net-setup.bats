@@ -11,7 +11,6 @@ setup() {
     here=$BATS_TEST_DIRNAME
     dir=$BATS_TEST_TMPDIR
     n=skn$$x$BATS_TEST_NUMBER
-    pids=()
     mkdir -p "$dir/state"
     chmod -R a+rX "$BATS_RUN_TMPDIR" # dnsmasq reads its files as nobody special
     id=0123456789abcdef0123456789abcdef
@@ -30,7 +29,7 @@ setup() {
 
 teardown() {
     local each
-    ((${#pids[@]} == 0)) || kill "${pids[@]}" 2>/dev/null || true
+    if [ -e "$dir/pids" ]; then xargs kill <"$dir/pids" 2>/dev/null || true; fi
     for each in "$dir"/state/net/*.pid; do
         if [ -e "$each" ]; then kill "$(cat "$each")" || true; fi
     done
@@ -90,7 +89,7 @@ box() { # NAME: a sandbox
     ip netns add "$n-box-$1" && ip netns add "$n-$1"
     ip -n "$n-$1" link set lo up
     ip netns exec "$n-box-$1" sleep 1000 >/dev/null 2>&1 3>&- &
-    pids+=($!)
+    echo $! >>"$dir/pids"
     echo $! >"$dir/$1.pid"
     eventually inside "$1" "box-$1"
 }
@@ -110,7 +109,7 @@ play() { # NAME [QUEUES]: the hypervisor opens its tap
     rm -f "$dir/$1.out"
     ip netns exec "$n-box-$1" "$here/net-guest" run "$(uid "$1")" sky0 "${2:-1}" "$(mac "$1")" "$n-$1" \
         >"$dir/$1.out" 2>&1 3>&- &
-    pids+=($!)
+    echo $! >>"$dir/pids"
     echo $! >"$dir/$1.play"
     eventually is_ready "$dir/$1.out"
 }
@@ -139,10 +138,11 @@ class H(http.server.BaseHTTPRequestHandler):
         self.send_response(200); self.end_headers(); self.wfile.write(self.client_address[0].encode())
 print("ready", flush=True)
 http.server.HTTPServer(("", int(sys.argv[1])), H).serve_forever()' "$2" >"$dir/$1.$2" 2>&1 3>&- &
-    pids+=($!)
+    echo $! >>"$dir/pids"
     eventually is_ready "$dir/$1.$2"
 }
 as_uid() { setpriv --reuid "$1" --regid "$1" --clear-groups "${@:2}"; }
+links() { ip -n "$n-$1" -o link | grep -E ': (skn|sky|tap)' || true; } # but wan0 and lo
 state_of_host() {
     host ip -o link | sed 's/<[^>]*>//; s/ state .*//' | sort
     host ip -o addr show
@@ -161,7 +161,7 @@ state_of_host() {
     [[ $output == *"MAC '02:5f:00:00:00:02' is not this machine's"* ]]
     run -77 net up < <(request www | sed 's/"machine":"www"/"machine":"nix"/')
     ip netns exec "$n-host" sleep 100 >/dev/null 2>&1 3>&- &
-    pids+=($!)
+    echo $! >>"$dir/pids"
     echo $! >"$dir/host.pid"
     eventually inside host
     run -77 net up < <(request www | sed "s|/proc/[0-9]*/|/proc/$!/|")
@@ -171,7 +171,7 @@ state_of_host() {
     [[ $output == *"up comes first"* ]]
     run -77 as_uid 64001 "$tool" --config "$dir/config.json" list
     run -64 net colour
-    [ -z "$(host ip -o link | grep ': skn')" ]
+    [ -z "$(links host)" ]
     rm "$dir/state/storage.json"
     run -69 net up < <(request www)
 }
@@ -183,7 +183,7 @@ state_of_host() {
     grep -q '^bridge sknb1 02:5e:0a:63:01:01 10.99.1.1/24 mtu 1500$' "$dir/plan"
     grep -q '^tap sknt1x0 (sky0 of alice/infra/www) 02:5f:00:00:00:01 10.99.1.10 on sknb1 uid 2100000' "$dir/plan"
     grep -q '^dhcp-range=10.99.1.0,static,255.255.255.0' "$dir/plan"
-    [ "$before" = "$(host ip -o link; host nft list ruleset)" ]
+    [ "$before" = "$(host ip -o link && host nft list ruleset)" ]
     [ ! -e "$dir/state/net" ]
 
     up www
@@ -223,7 +223,7 @@ state_of_host() {
 @test "net: what a guest forges does not leave its tap" {
     boot www db
     ip netns exec "$n-db" "$here/net-guest" hear eth0 >"$dir/heard" 3>&- &
-    pids+=($!)
+    echo $! >>"$dir/pids"
     eventually is_ready "$dir/heard"
     say() { in_guest www "$here/net-guest" say eth0 from="$(mac www)" to="$(mac db)" source=10.99.1.10 target=10.99.1.11 "$@"; }
     say word=honest
@@ -290,7 +290,7 @@ state_of_host() {
     ip netns exec "$n-host" python3 -c 'import os, socket
 s = socket.create_server(("127.0.0.1", 2222)); print("ready", flush=True)
 c, _ = s.accept(); os.setgroups([]); os.setgid(64001); os.setuid(64001); c.sendall(b"welcome")' >"$dir/door" 3>&- &
-    pids+=($!)
+    echo $! >>"$dir/pids"
     eventually is_ready "$dir/door"
     [ "$(host python3 -c 'import socket; s = socket.create_connection(("127.0.0.1", 2222), 5); print(s.recv(99).decode())')" = welcome ]
 }
@@ -308,7 +308,7 @@ c, _ = s.accept(); os.setgroups([]); os.setgid(64001); os.setuid(64001); c.senda
     ip -n "$n-www" link set eth0 up
     dhcp www
     # Nothing is left inside, and nothing can be made there.
-    [ -z "$(ip -n "$n-box-www" -o link | grep -v LOOPBACK)" ]
+    [ -z "$(links box-www)" ]
     run ! ip netns exec "$n-box-www" timeout 5 "$here/net-guest" run 2100000 sky0 2 "$(mac www)" "$n-www"
 }
 
@@ -330,7 +330,7 @@ c, _ = s.accept(); os.setgroups([]); os.setgid(64001); os.setuid(64001); c.senda
     host ip link show sknb2
     run -77 net boundary --off
     down bob
-    [ -z "$(host ip -o link | grep ': skn')" ]
+    [ -z "$(links host)" ]
     [ "$(find "$dir/state/net" -type f -printf '%f ')" = "lock " ]
     [ "$(host nft list tables)" = "table inet skn" ] # tenants stay guarded
     [ "$(host cat /proc/sys/net/ipv4/ip_forward)" = 0 ]
@@ -340,7 +340,7 @@ c, _ = s.accept(); os.setgroups([]); os.setgid(64001); os.setuid(64001); c.senda
 
 @test "net: down before attach removes the taps inside the sandbox" {
     box www && up www && down www
-    [ -z "$(ip -n "$n-box-www" -o link | grep -v LOOPBACK)" ]
+    [ -z "$(links box-www)" ]
 }
 
 @test "net: whatever was killed in the middle, the next up or down finishes" {

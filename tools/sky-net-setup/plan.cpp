@@ -70,8 +70,8 @@ Request Request::parse(std::string_view json) {
     }
     if (f.has("interfaces")) {
         request.interfaces.emplace();
-        f.each("interfaces", [&](const Json& element, const std::string& path) {
-            request.interfaces->push_back(interface_of(element, path, request.interfaces->size()));
+        f.each("interfaces", [&](const Json& element, const std::string& at) {
+            request.interfaces->push_back(interface_of(element, at, request.interfaces->size()));
         });
         if (request.interfaces->size() > kMacsPerMachine) {
             f.wrong("interfaces", fmt::format("at most {}", kMacsPerMachine));

@@ -23,7 +23,7 @@
 namespace sky::net {
 namespace {
 
-constexpr std::chrono::seconds kLockPatience{60};
+constexpr std::chrono::seconds kLockPatience{45};
 constexpr std::size_t kRequestCap = 64 * 1024;
 
 struct Options {
@@ -163,7 +163,6 @@ int attach(const Config& config, const Options& options) {
     }
     // Somebody may have flushed the rules since `up`: no tap gets onto a bridge without them.
     host.converge(plan, {});
-    // A machine without taps to move may have ended its namespace; open it only for those.
     host.attach(*machine, open_netns(pid));
     if (options.json) {
         print_report(*machine, options);
