@@ -54,29 +54,23 @@ void fetch(const Vm& vm, const Spec& spec, const BootHooks& hooks) {
     }
 }
 
-/// A sandbox whose guard waits for its byte.
-struct Sandbox {
-    pid_t guard = 0;
+/// A process that waits for its byte: it ends by itself if we do before that is written.
+struct Held {
+    pid_t pid = 0;
     Fd go;
+
+    void let_go() const { write_all(go.get(), "!"); }
 };
 
-Sandbox make_sandbox(const Vm& vm) {
+Held launch(const Vm& vm, const char* verb, const char* what) {
     Pipe go = make_pipe();
     Pipe report = make_pipe();
-    Child launcher = vm.self("guard").in(go.read.get()).out(report.write.get()).spawn();
+    Child launcher = vm.self(verb).in(go.read.get()).out(report.write.get()).spawn();
     go.read.reset();
     report.write.reset();
-    const pid_t pid = read_pid(report.read.get(), "the sandbox");
+    const pid_t pid = read_pid(report.read.get(), what);
     static_cast<void>(launcher.wait());
     return {pid, std::move(go.write)};
-}
-
-void start_share(const Vm& vm) {
-    Pipe report = make_pipe();
-    Child launcher = vm.self("share").out(report.write.get()).spawn();
-    report.write.reset();
-    static_cast<void>(read_pid(report.read.get(), "virtiofsd"));
-    static_cast<void>(launcher.wait());
 }
 
 /// False when the machine died meanwhile: the supervisor sees that too, and how.
@@ -136,23 +130,23 @@ Running boot(const Vm& vm, const Spec& spec, std::uint64_t serial, const BootHoo
     save(vm, running);
     make_cgroups(cgroup_host(), vm.config.prefix, vm.cgroups(spec));
     make_directories(vm.files.socks(), 0711);
-    Sandbox sandbox = make_sandbox(vm);
+    const Held sandbox = launch(vm, "guard", "the sandbox");
     const auto alive = alive_of(running.uid);
     const auto guard = alive.guard ? pidfd_of(*alive.guard) : std::nullopt;
-    if (!guard || alive.guard->pid != sandbox.guard) {
+    if (!guard || alive.guard->pid != sandbox.pid) {
         fail(ExitCode::kSystem, "the guard ended at once (see supervisor.log)");
     }
-    net_setup(vm, "up", spec, sandbox.guard);
+    net_setup(vm, "up", spec, sandbox.pid);
     if (spec.store == Spec::Store::kVirtiofs) {
-        start_share(vm);
+        launch(vm, "share", "virtiofsd").let_go();
     }
-    running.guard = sandbox.guard;
+    running.guard = sandbox.pid;
     running.guard_start = alive.guard->start;
     running.begun = true;
     save(vm, running);
-    write_all(sandbox.go.get(), "!");
+    sandbox.let_go();
     if (!spec.interfaces.empty() && wait_for_queues(running, guard->get(), hooks)) {
-        net_setup(vm, "attach", spec, sandbox.guard);
+        net_setup(vm, "attach", spec, sandbox.pid);
     }
     return running;
 }

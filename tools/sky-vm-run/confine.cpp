@@ -138,6 +138,13 @@ void drop_rest() {
     set_capabilities(0);
 }
 
+void die_with(pid_t parent) {
+    check(::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "watch the parent");
+    if (::getppid() != parent) {
+        fail(ExitCode::kBusy, "who started this has gone");
+    }
+}
+
 void limit_resources(unsigned long files) {
     const rlimit none{0, 0};
     rlimit some{};

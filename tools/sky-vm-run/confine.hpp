@@ -34,6 +34,10 @@ void become_starter(const Identity& who);
 /// Gives up what become_starter() kept. Throws SysError.
 void drop_rest();
 
+/// Ends this process when its parent dies; at once if that is no longer `parent`. Changing the uid
+/// takes this back: call it after become() again. Throws SysError.
+void die_with(pid_t parent);
+
 /// Limits of a process that a tenant's code runs in: no core files, `files` descriptors.
 void limit_resources(unsigned long files);
 /// No file grows over `bytes`; writing more fails with EFBIG and kills nobody.

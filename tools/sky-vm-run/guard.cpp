@@ -154,6 +154,12 @@ GuardFiles open_files(const MachineFiles& files) {
             open_file(files.exit(), flags | O_TRUNC, 0600)};
 }
 
+/// Waits for the byte that lets a sandbox begin. False when who made it has gone.
+bool wait_for_go() noexcept {
+    char go = 0;
+    return ::read(STDIN_FILENO, &go, 1) == 1;
+}
+
 /// Pid 1 of the sandbox, from fork on. `stood` is closed once the sandbox stands.
 int guard_life(const Vm& machine, const Started& started, GuardFiles files, Fd stood) {
     const Running& running = started.running;
@@ -174,9 +180,8 @@ int guard_life(const Vm& machine, const Started& started, GuardFiles files, Fd s
     write_all(stood.get(), "+");
     stood.reset();
     ::close(STDOUT_FILENO);
-    char go = 0;
-    if (::read(STDIN_FILENO, &go, 1) != 1) {
-        return 1; // who made us has gone
+    if (!wait_for_go()) {
+        return 1;
     }
     const pid_t pid = ::fork();
     if (pid < 0) {
@@ -250,17 +255,20 @@ Fd listen_at(const std::filesystem::path& directory, const char* name, uid_t uid
     enter_view(plan_share_view(machine.config, started.closure, machine.sources()),
                machine.files.root());
     const Fd null = open_file("/dev/null", O_RDONLY);
-    ::dup2(null.get(), 0);
     ::dup2(log, 1);
     ::dup2(log, 2);
     if (socket != kSocket) {
         ::dup2(socket, kSocket);
     }
-    ::close_range(kSocket + 1, ~0U, 0);
     limit_resources(kRunnerFiles);
     limit_file_size(1U << 20U);
     forbid_namespaces();
     become({of(started.running, MachineUid::kVirtiofsd), {}});
+    // From here on a sweep finds it by its uid; before, it must not begin without its supervisor.
+    if (!wait_for_go()) {
+        ::_exit(1);
+    }
+    ::dup2(null.get(), 0);
     Command("/sky/virtiofsd")
         .args({fmt::format("--fd={}", kSocket), "--shared-dir=/nix/store", "--sandbox=none",
                "--readonly", "--cache=always", "--inode-file-handles=never",

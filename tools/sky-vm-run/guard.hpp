@@ -17,7 +17,8 @@ int guard_verb(const Config& config, const MachinePath& machine);
 
 /// Verb `share` (hidden): listens at vm/T.R.M/sock/store.sock and leaves virtiofsd behind it in a
 /// view of its own, under the machine's third uid, without capabilities. The socket listens before
-/// the program starts, so nobody has to wait for it. Prints its pid and goes. Throws Error.
+/// the program starts, so nobody has to wait for it. Prints its pid and goes; the program waits for
+/// one byte on stdin as the guard does. Throws Error.
 int share_verb(const Config& config, const MachinePath& machine);
 
 /// Reads running.json and the record of its deployment.

@@ -82,7 +82,9 @@ int qmp_verb(const Config& config, const MachinePath& path, std::string_view wha
     if (::setns(process->get(), CLONE_NEWNS) != 0) {
         fail_errno("cannot enter the sandbox of '{}'", path.text());
     }
+    const pid_t parent = ::getppid();
     become({running->uid, {}});
+    die_with(parent);
     // From here on nothing that the machine answers can do more than the machine itself.
     const Fd fd = connect_monitor();
     LineReader reader(fd.get(), kReplyMost);

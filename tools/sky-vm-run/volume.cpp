@@ -53,14 +53,22 @@ void sync(int fd, const fs::path& file) {
     }
 }
 
-/// A temporary name that a crash may leave; the next start removes it.
+/// A temporary name of this process's own: an mkfs whose starter was killed may still write to its.
 fs::path temporary(const fs::path& file) {
-    return file.parent_path() / ("." + file.filename().string() + ".new");
+    return file.parent_path() / fmt::format(".{}.{}.new", file.filename().string(), ::getpid());
+}
+
+/// Removes what a crash left.
+void remove_temporary(const fs::path& directory) {
+    for (const auto& entry : fs::directory_iterator(directory)) {
+        if (entry.path().extension() == ".new") {
+            ::unlink(entry.path().c_str());
+        }
+    }
 }
 
 Fd make_volume(const Config& config, const Spec::Disk& disk, const fs::path& file) {
     const auto fresh = temporary(file);
-    ::unlink(fresh.c_str());
     Fd fd = open_file(fresh, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
     set_size(fd, disk.size_mib, fresh);
     const auto made =
@@ -136,6 +144,7 @@ void attach_volumes(const Config& config, const Spec& spec, uid_t uid) {
     }
     const fs::path directory = State(config).volumes(spec.path);
     make_directories(directory, 0711);
+    remove_temporary(directory);
     const Registry registry = load_registry(config.state);
     const auto& entry = entry_of(registry, spec.path);
     for (const auto& disk : spec.volumes) {

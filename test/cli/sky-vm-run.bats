@@ -1,0 +1,327 @@
+#!/usr/bin/env bats
+# sky-vm-run by itself: a private state, a real QEMU with a guest that knows the power button, no network.
+
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+    [ "$(id -u)" = 0 ] || return 0
+    export TOP=$BATS_FILE_TMPDIR/host SKY_TEST_UIDS=2900000
+    mkdir -p "$TOP"
+    "$BATS_TEST_DIRNAME/vm-fixture" "$TOP" "$SKY_BIN" \
+        "$("$SKY_SOURCE/test/lib/virtiofsd" "$TOP/virtiofsd" "$SKY_CACHE")" \
+        "$("$SKY_SOURCE/test/lib/kernel" "$SKY_CACHE")" >&2
+}
+
+setup() {
+    [ "$(id -u)" = 0 ] || skip "needs root"
+    vmdir=$TOP/state/vm/alice.infra.www
+    volume=$TOP/state/volumes/alice/infra/www/root.img
+    rm -f "$vmdir/console.log" "$vmdir/console.log.1"
+}
+
+# Every process in a sandbox of this file's machines, but zombies: init here may not reap.
+ours() {
+    awk -v first="$SKY_TEST_UIDS" 'FNR == 1 { dead = 0 } /^State:/ { dead = $2 == "Z" } /^Pid:/ { pid = $2 }
+        /^Uid:/ { uid = $2 } /^NSpid:/ && NF > 2 && !dead && uid >= first && uid < first + 4000 { print pid }
+        ' /proc/[0-9]*/status 2>/dev/null || true
+}
+supervisors() { pgrep -f -- "^$SKY_BIN/sky-vm-run --config $TOP/config.json run alice.infra.www" || true; }
+
+teardown() {
+    [ "$(id -u)" = 0 ] || return 0
+    # shellcheck disable=SC2046 # lists of numbers
+    kill -KILL $(supervisors) $(ours) 2>/dev/null || true
+    wait_for no_process
+    vm cleanup alice.infra.www
+}
+teardown_file() {
+    local each
+    [ "$(id -u)" = 0 ] || return 0
+    for each in memory pids cpu unified .; do
+        [ ! -d "/sys/fs/cgroup/$each/svt" ] || find "/sys/fs/cgroup/$each/svt" -depth -type d -exec rmdir {} + || true
+    done
+}
+
+vm() { "$SKY_BIN/sky-vm-run" --config "$TOP/config.json" "$@"; }
+no_process() { [ -z "$(ours)" ] && [ -z "$(supervisors)" ]; }
+wait_for() { # COMMAND...
+    local i
+    for ((i = 0; i < 600; i++)); do
+        if "$@"; then return 0; fi
+        sleep 0.1
+    done
+    echo "waited in vain for: $*" >&2
+    return 1
+}
+request() { jq -nc --argjson more "${1:-{\}}" '{ v: 1, tenant: "alice", repo: "infra", machine: "www" } + $more'; }
+spec() { jq -c "${1:-.}" "$TOP/spec.json"; } # JQ-FILTER
+start() { spec "${1:-.}" | vm start; }
+field() { vm list </dev/null | jq -r ".$1"; }
+field_is() { [ "$(field "$1")" = "$2" ]; }
+says() { grep -q -- "$1" "$vmdir/console.log"; }
+of_uid() { # OFFSET: the pid of the process with this uid of the machine's block
+    local uid pid
+    uid=$(($(jq '.machines["alice.infra.www"].uid' "$TOP/state/registry.json") + $1))
+    for pid in $(ours); do
+        if [ "$(awk '/^Uid:/ { print $2 }' "/proc/$pid/status")" = "$uid" ]; then echo "$pid" && return; fi
+    done
+}
+
+@test "host-setup and storage init can be repeated and change nothing" {
+    local before
+    before=$(find "$TOP/state" -maxdepth 3 -printf '%p %m %U %G\n' | sort)
+    vm host-setup
+    vm storage init
+    [ "$(find "$TOP/state" -maxdepth 3 -printf '%p %m %U %G\n' | sort)" = "$before" ]
+    [ "$(vm storage init | jq -r .storage)" = "$(jq -r .storage "$TOP/config.json")" ]
+}
+
+@test "without the storage's marker nothing is listed, started or set up: exit 69" {
+    mv "$TOP/state/storage.json" "$TOP/marker"
+    run -69 vm list </dev/null
+    run -69 start
+    run -69 vm host-setup
+    mv "$TOP/marker" "$TOP/state/storage.json"
+    [[ $output == *"storage init"* ]]
+}
+
+@test "start follows the machine until it is ready; stop is the power button" {
+    run --separate-stderr start '.store = "virtiofs"'
+    [ "$status" = 0 ]
+    [ "$(jq -r .state <<<"${lines[-1]}")" = ready ]
+    local pid
+    pid=$(jq .pid <<<"${lines[-1]}")
+    [ "$(readlink "/proc/$pid/exe" | xargs basename)" = ld.so ]
+    wait_for says "guest: store has 3"
+    says "guest: disk mounted"
+    run --separate-stderr vm stop <<<"$(request)"
+    [ "$status" = 0 ]
+    [ "$(jq -r .state <<<"${lines[-1]}")" = stopped ]
+    says "guest: power button"
+    no_process
+    [ ! -e "$vmdir/running.json" ] && [ ! -e "$vmdir/sock/store.sock" ]
+    [ -z "$(find /sys/fs/cgroup -path '*svt/alice.infra.www' 2>/dev/null)" ]
+    field_is state stopped
+}
+
+@test "who runs as whom: uids of their own, no capabilities, no_new_privs, a filter, namespaces of their own" {
+    start '.store = "virtiofs"'
+    local first pid each uid=0
+    first=$(jq '.machines["alice.infra.www"].uid' "$TOP/state/registry.json")
+    for each in 0 1 2; do
+        pid=$(of_uid "$each")
+        [ "$(awk '/^[UG]id:/ { print $2, $3, $4, $5 }' "/proc/$pid/status" | sort -u)" = \
+            "$((first + each)) $((first + each)) $((first + each)) $((first + each))" ]
+        [ -z "$(awk '/^Cap(Inh|Prm|Eff|Bnd|Amb):/ && $2 !~ /^0+$/' "/proc/$pid/status")" ]
+        grep -q '^NoNewPrivs:.1' "/proc/$pid/status"
+        grep -q '^Seccomp:.2' "/proc/$pid/status"
+        for ns in mnt pid ipc net uts cgroup; do
+            [ "$(readlink "/proc/$pid/ns/$ns")" != "$(readlink "/proc/self/ns/$ns")" ]
+        done
+    done
+    # The guard is pid 1 of the runner's namespace; virtiofsd is elsewhere.
+    [ "$(readlink "/proc/$(of_uid 0)/ns/pid")" = "$(readlink "/proc/$(of_uid 1)/ns/pid")" ]
+    [ "$(readlink "/proc/$(of_uid 0)/ns/pid")" != "$(readlink "/proc/$(of_uid 2)/ns/pid")" ]
+    [ "$(awk '/^NSpid:/ { print $NF }' "/proc/$(of_uid 1)/status")" = 1 ]
+    # No group but that of /dev/kvm.
+    [ "$(awk '/^Groups:/ { print $2 $3 }' "/proc/$(of_uid 0)/status")" = "$(stat -c %g /dev/kvm 2>/dev/null || true)" ]
+    [ -z "$(awk '/^Groups:/ { print $2 }' "/proc/$(of_uid 2)/status")" ]
+    # Nothing to write but its directory and its disk, and virtiofsd nothing at all.
+    [ "$(awk '$6 ~ /^rw/ && $5 !~ "^/(dev|proc)" { print $5 }' "/proc/$(of_uid 0)/mountinfo" | sort | xargs)" = \
+        "/sky/run /sky/volumes/root.img" ]
+    [ -z "$(awk '$6 ~ /^rw/ && $5 !~ "^/(dev|proc)"' "/proc/$(of_uid 2)/mountinfo")" ]
+    grep -q "svt/alice.infra.www" "/proc/$(of_uid 0)/cgroup"
+}
+
+@test "inside the sandbox no user namespace can be made" {
+    cp "$TOP/state/store/alice/22222222222222222222222222222222-guest/bin/microvm-run" "$TOP/runner"
+    sed -i '2i unshare -U true && echo "sandbox: open" || echo "sandbox: closed"; echo "sandbox: $(id -u) $(ls /)"; env' \
+        "$TOP/state/store/alice/22222222222222222222222222222222-guest/bin/microvm-run"
+    start
+    cp "$TOP/runner" "$TOP/state/store/alice/22222222222222222222222222222222-guest/bin/microvm-run"
+    says "sandbox: closed"
+    run ! says "sandbox: open"
+    run ! says "SUDO\|SKY"
+    tail -n 30 "$vmdir/console.log" | tr '\n' ' ' | grep -q "sandbox: $(jq '.machines["alice.infra.www"].uid' \
+        "$TOP/state/registry.json") dev nix proc sky tmp"
+}
+
+@test "the supervisor is killed: the machine lives, list tells the same pid, start adopts it, stop is clean" {
+    start
+    local pid
+    pid=$(field pid)
+    # shellcheck disable=SC2046
+    kill -KILL $(supervisors)
+    wait_for test -z "$(supervisors)"
+    field_is pid "$pid"
+    run --separate-stderr start
+    [ "$status" = 0 ]
+    [ -n "$(supervisors)" ]
+    field_is pid "$pid"
+    vm stop <<<"$(request)"
+    says "guest: power button"
+    no_process
+}
+
+@test "the same spec from another commit restarts nothing; another spec does, after a clean stop" {
+    start
+    local pid rev
+    pid=$(field pid)
+    rev=$(printf '2%.0s' {1..40})
+    sed "s/1\{40\}/$rev/" "$TOP/state/deployments/alice/infra/www/$(printf '1%.0s' {1..40}).json" \
+        >"$TOP/state/deployments/alice/infra/www/$rev.json"
+    start ".rev = \"$rev\""
+    field_is pid "$pid"
+    wait_for field_is rev "$rev"
+    start '.vcpu = 2'
+    [ "$(field pid)" != "$pid" ]
+    says "guest: power button"
+    field_is state ready
+}
+
+@test "two starts at once start one machine" {
+    start >"$TOP/one" &
+    local other=$!
+    start >"$TOP/two"
+    wait "$other"
+    [ "$(tail -n 1 "$TOP/one" | jq .pid)" = "$(tail -n 1 "$TOP/two" | jq .pid)" ]
+    [ "$(supervisors | wc -l)" = 1 ]
+    [ "$(ours | wc -l)" = 2 ] # guard and hypervisor
+}
+
+@test "the guard dies: the machine ends with it and is started again" {
+    start
+    local pid
+    pid=$(field pid)
+    kill -KILL "$(of_uid 1)"
+    again() { [ "$(field state)" = ready ] && [ "$(field pid)" != "$pid" ] && [ "$(field restarts)" = 1 ]; }
+    wait_for again
+    [ "$(ours | wc -l)" = 2 ] || { ps -o pid,ppid,uid,stat,args -p "$(ours | paste -sd,)" >&2 && false; }
+}
+
+@test "virtiofsd dies: the machine, which has lost its store, is ended and started again" {
+    start '.store = "virtiofs"'
+    kill -KILL "$(of_uid 2)"
+    again() { [ "$(field restarts)" = 1 ] && [ "$(field state)" = ready ]; }
+    wait_for again
+}
+
+@test "on_poweroff stay: a guest that powers itself off stays stopped" {
+    start '.on_poweroff = "stay"'
+    wait_for says "guest: waits for the button"
+    # Its own monitor, spoken to as the guest's own poweroff would end it.
+    vm qmp alice.infra.www powerdown
+    wait_for field_is state stopped
+    [[ $(field why) == *"powered itself off"* ]]
+    wait_for test -z "$(ours)"
+    wait_for test -z "$(supervisors)"
+}
+
+@test "killed at any moment of a start, nothing is left that the next start does not take over" {
+    local delay
+    for delay in 0.01 0.03 0.05 0.08 0.12 0.2; do
+        start '.store = "virtiofs"' >/dev/null &
+        local starter=$!
+        sleep "$delay"
+        # shellcheck disable=SC2046
+        kill -KILL "$starter" $(supervisors) 2>/dev/null || true
+        wait "$starter" || true
+    done
+    start '.store = "virtiofs"'
+    [ "$(ours | wc -l)" = 3 ] || { ps -o pid,ppid,uid,stat,args -p "$(ours | paste -sd,)" >&2 && false; }
+    [ "$(find "$(dirname "$volume")" -type f | wc -l)" = 1 ]
+}
+
+@test "a volume is made whole, kept, grown, never shrunk, and never made anew" {
+    start
+    [ "$(stat -c '%s %a %u' "$volume")" = "$((16 << 20)) 600 $(jq '.machines["alice.infra.www"].uid' \
+        "$TOP/state/registry.json")" ]
+    blkid -o value -s LABEL "$volume" | grep -qx root
+    local inode
+    inode=$(stat -c %i "$volume")
+    start '.volumes[0].size_mib = 24'
+    [ "$(stat -c '%i %s' "$volume")" = "$inode $((24 << 20))" ]
+    start
+    [ "$(stat -c '%i %s' "$volume")" = "$inode $((24 << 20))" ]
+    vm stop <<<"$(request)"
+    mv "$volume" "$TOP/kept"
+    run --separate-stderr start
+    [ "$status" = 1 ]
+    [ "$(jq -r .state <<<"${lines[-1]}")" = failed ]
+    [[ $(jq -r .why <<<"${lines[-1]}") == *"'root' is in the registry and not on the storage"* ]]
+    [ ! -e "$volume" ]
+    mv "$TOP/kept" "$volume"
+    start
+}
+
+@test "a spec is checked once more: what the registry, the configuration or the record do not say is refused" {
+    refused() { # FILTER WORDS
+        run --separate-stderr start "$1"
+        [ "$status" = 77 ] || { echo "$1: $status" >&2; return 1; }
+        [[ $stderr == *"$2"* ]] || { echo "$1: $stderr" >&2; return 1; }
+    }
+    refused '.vcpu = 3' "spec.vcpu: at most 2"
+    refused '.mem_mib = 1024' "spec.mem_mib: at most 512"
+    refused '.hypervisor = "crosvm"' "spec.hypervisor"
+    refused '.machine_id = "00000000-0000-0000-0000-000000000000"' "spec.machine_id"
+    refused '.interfaces = [{ tap: "sky0", mac: "02:5f:00:00:00:02", network: "default", queues: 1 }]' \
+        "spec.interfaces.mac"
+    refused '.runner = "/nix/store/44444444444444444444444444444444-x"' "spec.runner"
+    refused '.nar_hash = "sha256:1000000000000000000000000000000000000000000000000000"' "spec.nar_hash"
+    refused '.machine = "other"' "not registered"
+    run -65 --separate-stderr start '.extra = 1'
+    [[ $stderr == *extra* ]]
+    no_process
+}
+
+@test "cleanup is refused while the machine lives; stop and restart of what is not there are refused" {
+    start
+    run -75 vm cleanup alice.infra.www
+    run -77 vm stop <<<"$(request '{"machine":"nobody"}')"
+    run -77 vm restart <<<"$(request '{"machine":"nobody"}')"
+    local pid
+    pid=$(field pid)
+    vm restart <<<"$(request)"
+    field_is state ready
+    [ "$(field pid)" != "$pid" ]
+}
+
+@test "a hypervisor that ends at once: start says so, the supervisor goes on trying, stop ends that" {
+    mv "$TOP/state/store/alice/22222222222222222222222222222222-guest/bzImage" "$TOP/bzImage"
+    run --separate-stderr start
+    [ "$status" = 1 ]
+    [ "$(jq -r .state <<<"${lines[-1]}")" = backoff ]
+    [[ $(jq -r .why <<<"${lines[-1]}") == *"ended with 1"* ]]
+    [ -n "$(supervisors)" ]
+    mv "$TOP/bzImage" "$TOP/state/store/alice/22222222222222222222222222222222-guest/bzImage"
+    wait_for field_is state ready
+    vm stop <<<"$(request)"
+    no_process
+}
+
+@test "logs: the last lines, and with follow what comes until the reader goes" {
+    start
+    wait_for says "guest: up"
+    [ "$(vm logs <<<"$(request '{"lines":1000}')" | grep -c "guest: up")" -ge 1 ]
+    [ "$(vm logs <<<"$(request '{"lines":1}')" | wc -l)" -le 1 ]
+    # head goes after the first line: the one who follows must end, too.
+    timeout 60 bash -c "$(declare -f vm request); SKY_BIN='$SKY_BIN' TOP='$TOP'
+        vm logs <<<\"\$(request '{\"lines\":1000,\"follow\":true}')\" | head -n 1" | grep -q .
+}
+
+@test "a reader that goes does not take the machine with it" {
+    start | head -n 1
+    wait_for field_is state ready
+}
+
+@test "forget gives the registry entry back and keeps the volume" {
+    start
+    vm stop <<<"$(request '{"forget":true}')"
+    [ "$(jq '.machines | length' "$TOP/state/registry.json")" = 0 ]
+    [ -e "$volume" ]
+    request '{"machines":["www"]}' | jq -c 'del(.machine)' | vm register |
+        jq -r .machine_id >"$TOP/id"
+    jq -c --arg id "$(cat "$TOP/id")" '.machine_id = $id' "$TOP/spec.json" >"$TOP/new" && mv "$TOP/new" "$TOP/spec.json"
+    start
+    [ "$(stat -c %u "$volume")" = "$(jq '.machines["alice.infra.www"].uid' "$TOP/state/registry.json")" ]
+}
