@@ -18,6 +18,7 @@ setup() {
     configure
     registry
     ip netns add "$n-host" && ip netns add "$n-world"
+    host sysctl -qw net.ipv4.ip_forward=0 # it starts as the machine's own is
     ip -n "$n-host" link add wan0 type veth peer name wan1 netns "$n-world"
     ip -n "$n-host" link set lo up && ip -n "$n-world" link set lo up
     ip -n "$n-host" addr add 198.51.100.2/24 dev wan0
@@ -145,7 +146,7 @@ as_uid() { setpriv --reuid "$1" --regid "$1" --clear-groups "${@:2}"; }
 links() { ip -n "$n-$1" -o link | grep -E ': (skn|sky|tap)' || true; } # but wan0 and lo
 state_of_host() {
     host ip -o link | sed 's/<[^>]*>//; s/ state .*//' | sort
-    host ip -o addr show
+    host ip -4 -o addr show
     host nft list ruleset
     (cd "$dir/state/net" && find . ! -name '*.leases' ! -name lock -type f -exec sha256sum {} + | sort)
 }
