@@ -42,7 +42,7 @@ fake_vm_run() {
 vm=$top/vm real=$SKY_BIN/sky-vm-run
 verb=\${!#}
 [ "\$verb" != register ] || exec "\$real" "\$@"
-IFS= read -r request
+IFS= read -r request || request="{}"
 SCRIPT
     cat >>"$top/bin/sky-vm-run" <<'SCRIPT'
 get() { jq -r "$1" <<<"$request"; }

@@ -181,6 +181,14 @@ TEST_CASE("status says why a machine does not run, in a tenant's words") {
     CHECK(row(running, {backoff}).why == "exited with 1");
     CHECK(row(running, {seen(www, "running")}).state == "starting");
     CHECK(row(running, {seen(www, "fetching")}).state == "starting");
+    // The same system under a later commit, and a refused commit behind which the old one runs.
+    auto same = record(rev('c'), State::kRunning, rev('c'));
+    same.did.spec = "0123";
+    auto up = seen(www, "ready");
+    up.spec = "0123";
+    CHECK(row(same, {up}).rev == rev('c'));
+    same.did.state = State::kFailed;
+    CHECK(row(same, {up}).rev == rev('a'));
     const auto table = status_table({row(failed, {})});
     CHECK_THAT(table, ContainsSubstring("infra/www"));
     CHECK_THAT(table, ContainsSubstring("allowed 4"));

@@ -31,7 +31,7 @@ Outcome ask(const std::function<Outcome()>& call) {
     try {
         return call();
     } catch (const Error& e) {
-        return {.exit_code = code(ExitCode::kUnavailable), .last = {}, .said = e.what()};
+        return {.exit_code = code(e.code()), .last = {}, .said = e.what()};
     }
 }
 
@@ -129,8 +129,7 @@ Verdict Deployer::restart(Job& job) {
     }
     const Outcome outcome = ask([&] { return scheduler_.restart(job.path, watch(job.path)); });
     if (!outcome.good()) {
-        return went_wrong(job, job.record.did.rev, "start",
-                          outcome.machine_failed() ? 1 : code(ExitCode::kUnavailable),
+        return went_wrong(job, job.record.did.rev, "start", outcome.failure_code(),
                           outcome.reason());
     }
     job.record.did.at = now_text();
@@ -152,8 +151,9 @@ Verdict Deployer::stop(Job& job, bool wanted) {
         return {.state = "running", .quiet = true}; // changed while we waited for the lock
     }
     const Outcome outcome = ask([&] { return scheduler_.stop(job.path, false, watch(job.path)); });
-    if (outcome.exit_code != 0) {
-        return went_wrong(job, job.record.did.rev, "start", code(ExitCode::kUnavailable),
+    const bool unknown = outcome.exit_code == code(ExitCode::kRefused); // it never ran there
+    if (outcome.exit_code != 0 && !unknown) {
+        return went_wrong(job, job.record.did.rev, "start", outcome.failure_code(),
                           "not stopped: " + outcome.reason());
     }
     if (job.record.rev) {
@@ -179,12 +179,10 @@ Verdict Deployer::forget(Job& job) {
     if (outcome.exit_code != 0) {
         const auto why = "not stopped: " + outcome.reason();
         if (!known) {
-            return {.code = code(ExitCode::kUnavailable),
-                    .stage = "start",
-                    .text = why,
-                    .state = "failed"};
+            return {
+                .code = outcome.failure_code(), .stage = "start", .text = why, .state = "failed"};
         }
-        return went_wrong(job, job.record.did.rev, "start", code(ExitCode::kUnavailable), why);
+        return went_wrong(job, job.record.did.rev, "start", outcome.failure_code(), why);
     }
     records_.remove(job.path);
     return {.text = "stopped; its volumes are kept", .state = "stopped", .quiet = !known};
@@ -264,7 +262,7 @@ Verdict Deployer::bring_up(Job& job, const Revision& rev) {
         return verdict;
     }
     if (!outcome.machine_failed()) {
-        return went_wrong(job, rev, "start", code(ExitCode::kUnavailable), outcome.reason());
+        return went_wrong(job, rev, "start", outcome.failure_code(), outcome.reason());
     }
     const auto& good = job.record.good;
     const bool elsewhere =

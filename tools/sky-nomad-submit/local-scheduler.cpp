@@ -80,7 +80,7 @@ class Call {
         err_.emplace(std::move(err.read));
         try {
             // Requests are smaller than a pipe's buffer, so this does not wait for the reader.
-            write_all(in.write.get(), dump_json(request) + "\n");
+            write_all(in.write.get(), request.is_null() ? "" : dump_json(request) + "\n");
         } catch (const SysError&) {
             // It has gone already: its exit code tells.
         }
@@ -176,10 +176,8 @@ class LocalScheduler : public Scheduler {
     }
 
     std::vector<MachineState> list(const std::optional<Tenant>& tenant) override {
-        Json request = {{"v", 1}};
-        if (tenant) {
-            request["tenant"] = tenant->str();
-        }
+        const Json request =
+            tenant ? Json{{"v", 1}, {"tenant", tenant->str()}} : Json(nullptr); // nothing: all
         std::vector<MachineState> out;
         Call call(config_, "list", request);
         const int code =

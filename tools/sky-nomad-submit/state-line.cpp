@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "sky-nomad-submit/scheduler.hpp"
 
+#include <sky/cli.hpp>
 #include <sky/error.hpp>
 
 #include <algorithm>
@@ -49,12 +50,22 @@ MachineState MachineState::parse(std::string_view json) {
     return out;
 }
 
+int Outcome::failure_code() const {
+    if (machine_failed()) {
+        return 1;
+    }
+    const bool ours = exit_code >= code(ExitCode::kData) && exit_code <= code(ExitCode::kConfig);
+    return ours ? exit_code : code(ExitCode::kUnavailable); // sudo's 1, a signal, silence
+}
+
 std::string Outcome::reason() const {
     if (last && last->why) {
         return *last->why;
     }
     if (!said.empty()) {
-        return printable(said, 200);
+        constexpr std::string_view kPrefix = "sky-vm-run: error: ";
+        const std::string_view text = said;
+        return printable(text.starts_with(kPrefix) ? text.substr(kPrefix.size()) : text, 200);
     }
     return fmt::format("the scheduler answered {}", exit_code);
 }

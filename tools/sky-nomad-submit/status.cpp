@@ -62,7 +62,11 @@ Row row_of(const MachinePath& path, const std::optional<Revision>& branch,
         row.since = record->did.at;
     }
     if (seen != nullptr) {
-        row.rev = seen->rev ? seen->rev : row.rev;
+        // The host keeps the name that the system had when it was started; a later commit with the
+        // same system is what runs all the same.
+        const bool same = record != nullptr && record->did.spec && record->did.spec == seen->spec &&
+                          record->did.state == MachineRecord::State::kRunning;
+        row.rev = seen->rev && !same ? seen->rev : row.rev;
         row.since = seen->since ? seen->since : row.since;
         row.restarts = seen->restarts;
         if (seen->is_up()) {
