@@ -51,6 +51,7 @@ std::string request(const std::string& features, const std::vector<std::string>&
 
 std::vector<Step> plan(const std::vector<std::string>& lines, const Branches& now = {}) {
     std::vector<RefUpdate> updates;
+    updates.reserve(lines.size());
     for (const auto& line : lines) {
         updates.push_back(parse_ref_update(line));
     }
@@ -58,7 +59,11 @@ std::vector<Step> plan(const std::vector<std::string>& lines, const Branches& no
 }
 
 std::string make(const std::string& ref) {
-    return no_rev + " " + some_rev + " " + ref;
+    return fmt::format("{} {} {}", no_rev, some_rev, ref);
+}
+
+std::string drop(const std::string& ref) {
+    return fmt::format("{} {} {}", some_rev, no_rev, ref);
 }
 
 std::string answer(const std::string& machine, const std::string& rest) {
@@ -89,8 +94,7 @@ TEST_CASE("a push request is read as git writes it") {
 TEST_CASE("a push request that git would not write is refused") {
     for (const std::string& wire :
          {""s, "0000"s, make_pkt("version=2") + "0000", make_pkt("version=1"), request("", {"x"}),
-          request("", {no_rev + " " + some_rev + " "}),
-          request("", {no_rev + " " + some_rev + " refs/heads/a\0b"s}),
+          request("", {make("")}), request("", {make("refs/heads/a\0b"s)}),
           request("", {std::string(40, 'A') + " " + some_rev + " refs/heads/a"}),
           request("", std::vector<std::string>(200, make("refs/heads/www"))),
           request("push-options", {make("refs/heads/www")})}) {
@@ -116,7 +120,7 @@ TEST_CASE("refs that are no machine's branch are refused with the rule") {
     for (const std::string ref : {"refs/tags/v1", "refs/for/x", "refs/notes/x", "refs/sky/x",
                                   "HEAD", "refs/head/www", "refs/heads"}) {
         INFO(ref);
-        const auto steps = plan({make(ref), some_rev + " " + no_rev + " " + ref});
+        const auto steps = plan({make(ref), drop(ref)});
         CHECK_THAT(steps[0].reason, ContainsSubstring("only branches"));
         CHECK_THAT(steps[1].reason, ContainsSubstring("named twice") || ContainsSubstring("only"));
     }
@@ -132,7 +136,7 @@ TEST_CASE("what git would refuse after the build is refused before it") {
     CHECK(plan({no_rev + " " + other_rev + " refs/heads/www"}, now)[0].kind == Step::Kind::kRefuse);
     CHECK(plan({some_rev + " " + other_rev + " refs/heads/db"}, now)[0].kind ==
           Step::Kind::kRefuse);
-    CHECK(plan({some_rev + " " + no_rev + " refs/heads/www"}, now)[0].kind == Step::Kind::kDelete);
+    CHECK(plan({drop("refs/heads/www")}, now)[0].kind == Step::Kind::kDelete);
     for (const auto& step : plan({make("refs/heads/db"), make("refs/heads/db")})) {
         CHECK(step.reason == "named twice in one push");
     }
@@ -169,9 +173,8 @@ TEST_CASE("only a line that comes back good and cached lets a branch move") {
 }
 
 TEST_CASE("with --atomic one refusal is everybody's") {
-    auto steps = plan(
-        {make("refs/heads/a"), make("refs/heads/B"), some_rev + " " + no_rev + " refs/heads/c"},
-        {{Machine::parse("c"), Revision::parse(some_rev)}});
+    auto steps = plan({make("refs/heads/a"), make("refs/heads/B"), drop("refs/heads/c")},
+                      {{Machine::parse("c"), Revision::parse(some_rev)}});
     settle_atomic(steps);
     CHECK_THAT(steps[0].reason, ContainsSubstring("atomic: a ref: no machine name"));
     CHECK_THAT(steps[1].reason, !ContainsSubstring("atomic"));

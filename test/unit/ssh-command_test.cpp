@@ -103,8 +103,7 @@ TEST_CASE("what is no repository's name is refused") {
                                          "a\r",
                                          "a\x7f",
                                          "a\0b"s,
-                                         "a\xe2\x80\xae"
-                                         "b",
+                                         "a\xe2\x80\xae-b",
                                          std::string(32, 'a'),
                                          std::string(64, 'a'),
                                          std::string(4096, 'a')};
