@@ -172,6 +172,26 @@ says() { grep -qF -- "$1" "$top/err"; }
     rm "$top/work/flake.lock"
 }
 
+@test "an input that names its place but is not locked is the operator's all the same" {
+    local url
+    for url in 'github:NixOS/nixpkgs/nixos-25.05' 'nixpkgs/nixos-25.05' 'https://example.org/nixpkgs.tar.gz'; do
+        commit "{ inputs.nixpkgs.url = \"$url\"; outputs = { self, nixpkgs }: {
+            nixosConfigurations.www = { text = nixpkgs.lib.greet \"$url\"; }; }; }"
+        run -0 push www
+        says "nixpkgs: not locked by the flake,"
+        local part
+        part=$(jq -r .part "$tenant/cell$(of www .deployment)/manifest.json")
+        [ "$(cat "$tenant/cell$part")" = "hello from $url" ]
+    done
+    # what the flake pins itself is not replaced
+    commit '{ inputs.nixpkgs.url = "github:NixOS/nixpkgs/0123456789012345678901234567890123456789";
+        outputs = { self, nixpkgs }: { nixosConfigurations.www = { text = nixpkgs.lib.greet "x"; }; }; }'
+    jq '.cell.eval_s = 5' "$SKY_CONFIG" >"$top/config.new"
+    SKY_CONFIG=$top/config.new run -1 push www
+    [ "$(of www .error.stage)" = eval ]
+    run ! says "not locked"
+}
+
 @test "a change of the operator's input is seen, one in a file deep below too" {
     flake '{ www = { text = nixpkgs.lib.greet "deep"; }; }'
     run -0 push www
@@ -338,5 +358,9 @@ wait_for_build() {
     says "nixpkgs: not locked by the flake,"
     run -0 push www
     says "same inputs as before"
+    commit '{ inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-25.05"; outputs = { self, nixpkgs }: {
+        nixosConfigurations.www = { text = nixpkgs.lib.greet "2.8"; }; }; }'
+    run -0 push www
+    says "nixpkgs: not locked by the flake,"
     remove_host
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <catch.hpp>
 
-#include <sky-build/flake.hpp>
+#include <sky-build/lock-file.hpp>
 #include <sky-build/machine.hpp>
 #include <sky-build/memo.hpp>
 #include <sky-build/outbox.hpp>
@@ -107,6 +107,46 @@ TEST_CASE("which inputs the operator's registry gave", "[build][flake]") {
     CHECK(taken_from_registry("", lock(R"("pkgs":"p")", indirect("p", "nixpkgs")), known) ==
           std::vector<std::string>{"pkgs"});
     CHECK_THROWS_AS(taken_from_registry("", "{", known), Error);
+}
+
+TEST_CASE("what a lock file says of an input that flake.nix declares", "[build][flake]") {
+    CHECK(original_of("github:NixOS/nixpkgs") ==
+          Json{{"type", "github"}, {"owner", "NixOS"}, {"repo", "nixpkgs"}});
+    CHECK(original_of("github:NixOS/nixpkgs/nixos-25.05")->at("ref") == "nixos-25.05");
+    CHECK(original_of("nixpkgs/nixos-25.05") ==
+          Json{{"type", "indirect"}, {"id", "nixpkgs"}, {"ref", "nixos-25.05"}});
+    CHECK(original_of("https://example.org/a.tar.gz")->at("type") == "tarball");
+    const Json attributes{{"type", "github"}, {"owner", "a"}, {"repo", "b"}};
+    CHECK(original_of(attributes) == attributes);
+    for (const std::string& other :
+         {std::string("nixpkgs"), std::string("flake:nixpkgs"), std::string("path:./x"),
+          std::string("./x"), "github:a/b/" + kRev, std::string("github:a"),
+          std::string("github:a/b?dir=c"), std::string("git+https://example.org/a/b"),
+          std::string()}) {
+        CHECK_FALSE(original_of(other));
+    }
+    CHECK_FALSE(original_of({{"type", "github"}, {"rev", kRev}}));
+    CHECK_FALSE(original_of({{"follows", "nixpkgs"}}));
+    CHECK_FALSE(original_of({{"type", "indirect"}, {"id", "nixpkgs"}}));
+    CHECK_FALSE(original_of(nullptr));
+}
+
+TEST_CASE("only what is not locked is replaced, and nix can not tell", "[build][flake]") {
+    const Json inputs{{"nixpkgs", "github:a/b"}, {"other", "github:a/c"}};
+    const std::set<std::string> known{"nixpkgs"};
+    const auto replaced = replaceable(inputs, "", known);
+    REQUIRE(replaced.size() == 1);
+    CHECK(replaceable(inputs, lock(R"("nixpkgs":"n")", indirect("n", "nixpkgs")), known).empty());
+    CHECK(replaceable(3, "", known).empty());
+    const std::string text = with_originals(
+        lock(R"("nixpkgs":"n","other":"o")", indirect("n", "x") + indirect("o", "y")), replaced);
+    CHECK_THAT(text,
+               ContainsSubstring(
+                   R"("n":{"locked":{},"original":{"owner":"a","repo":"b","type":"github"}})"));
+    CHECK_THAT(text, ContainsSubstring(R"("id":"y")"));
+    CHECK_THROWS_AS(with_originals("[", replaced), Error);
+    CHECK_NOTHROW(with_originals("{}", replaced));
+    CHECK_NOTHROW(with_originals(R"({"nodes":3,"root":[]})", replaced));
 }
 
 TEST_CASE("identities: an answer, a refusal, and nothing at all", "[build][identity]") {

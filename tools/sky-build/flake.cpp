@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-build/flake.hpp>
+#include <sky-build/lock-file.hpp>
 
 #include <sky-build/scratch.hpp>
 #include <sky/error.hpp>
@@ -9,12 +10,12 @@
 
 #include <cerrno>
 #include <fcntl.h>
+#include <set>
+#include <unistd.h>
 
 namespace sky::build {
 
 namespace {
-
-constexpr std::size_t kLockCap = std::size_t{4} << 20;
 
 /// flake.lock of a tree that the tenant wrote, or "" if it is no regular file in there.
 std::string read_lock(int tree) {
@@ -26,20 +27,16 @@ std::string read_lock(int tree) {
     }
 }
 
-/// Root inputs of a lock file: name to node name; `follows` lists are left out.
-std::map<std::string, std::string> root_inputs(const Json& lock) {
-    std::map<std::string, std::string> result;
-    const Json nodes = lock.value("nodes", Json::object());
-    const std::string root = lock.value("root", std::string("root"));
-    if (nodes.is_object() && nodes.contains(root) && nodes[root].is_object()) {
-        const Json inputs = nodes[root].value("inputs", Json::object());
-        for (const auto& [name, node] : inputs.items()) {
-            if (node.is_string()) {
-                result[name] = node.get<std::string>();
-            }
-        }
+/// Puts another flake.lock in the place of nix's.
+void write_lock(int tree, const std::string& text) {
+    if (::unlinkat(tree, "flake.lock", 0) != 0) {
+        fail_errno("cannot replace flake.lock");
     }
-    return result;
+    const Fd fd(::openat(tree, "flake.lock", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+    if (!fd) {
+        fail_errno("cannot write flake.lock");
+    }
+    write_all(fd.get(), text);
 }
 
 [[noreturn]] void fail_nix(const CellResult& result, std::chrono::seconds limit) {
@@ -64,49 +61,60 @@ std::optional<Source> known_source(const Memo& memo, const Cell& cell, const std
     return source;
 }
 
-/// Completes the lock file of the tree at `directory`, which the cell sees as `inside`.
-std::vector<std::string> lock_inputs(const Cell& cell, int directory, const std::string& inside,
-                                     const OperatorTrees& trees, std::chrono::seconds limit) {
-    const std::string before = read_lock(directory);
+/// What flake.nix says of its inputs: name to URL or attributes. The tree is in the store for this,
+/// where pure evaluation may read it; nix puts it there while locking all the same.
+Json declared_inputs(const Cell& cell, const std::string& inside, std::chrono::seconds limit) {
     CellOptions options;
     options.limit = limit;
-    const CellResult result =
-        cell.run({{"/bin/nix", "flake", "lock", "path:" + inside}, true, {}}, options);
+    options.out_cap = kLockCap;
+    const StoreTree tree = add_to_store(cell, inside);
+    const CellResult result = cell.run(
+        {{"/bin/nix", "eval", "--json", "--expr", inputs_expression(tree)}, false, {}}, options);
     if (result.exit_code != 0) {
         fail_nix(result, limit);
     }
-    std::set<std::string> known;
-    for (const auto& [name, tree] : trees.inputs) {
-        known.insert(name);
+    return parse_json(result.out, kLockCap, "the flake's inputs");
+}
+
+std::set<std::string> names_of(const std::map<std::string, StoreTree>& trees) {
+    std::set<std::string> names;
+    for (const auto& [name, tree] : trees) {
+        names.insert(name);
     }
-    return taken_from_registry(before, read_lock(directory), known);
+    return names;
+}
+
+/// Completes the lock file of the tree at `directory`, which the cell sees as `inside`. Returns the
+/// inputs that are the operator's.
+std::vector<std::string> lock_inputs(const Cell& cell, int directory, const std::string& inside,
+                                     const OperatorTrees& trees, std::chrono::seconds limit) {
+    const std::string before = read_lock(directory);
+    const std::set<std::string> known = names_of(trees.inputs);
+    const auto replaced = replaceable(declared_inputs(cell, inside, limit), before, known);
+    CellCommand lock{{"/bin/nix", "flake", "lock", "path:" + inside}, true, {}};
+    for (const auto& [name, original] : replaced) {
+        lock.argv.insert(lock.argv.end(),
+                         {"--override-input", name, flake_url(trees.inputs.at(name))});
+    }
+    CellOptions options;
+    options.limit = limit;
+    const CellResult result = cell.run(lock, options);
+    if (result.exit_code != 0) {
+        fail_nix(result, limit);
+    }
+    const std::string after = read_lock(directory);
+    auto taken = taken_from_registry(before, after, known);
+    if (!replaced.empty()) {
+        // nix wrote down that these were overridden; for flake.nix they are what it asked for.
+        write_lock(directory, with_originals(after, replaced));
+        for (const auto& [name, original] : replaced) {
+            taken.push_back(name);
+        }
+    }
+    return taken;
 }
 
 } // namespace
-
-std::vector<std::string> taken_from_registry(std::string_view before, std::string_view after,
-                                             const std::set<std::string>& known) {
-    if (after.empty() || before == after) {
-        return {};
-    }
-    const Json lock = parse_json(after, kLockCap, "flake.lock");
-    const auto old = before.empty() ? std::map<std::string, std::string>{}
-                                    : root_inputs(parse_json(before, kLockCap, "flake.lock"));
-    std::vector<std::string> result;
-    for (const auto& [name, node] : root_inputs(lock)) {
-        const Json& nodes = lock.at("nodes");
-        if (old.count(name) != 0 || !nodes.contains(node) || !nodes[node].is_object()) {
-            continue;
-        }
-        const Json original = nodes[node].value("original", Json::object());
-        if (original.is_object() && original.value("type", Json()) == Json("indirect") &&
-            original.value("id", Json()).is_string() &&
-            known.count(original["id"].get<std::string>()) != 0) {
-            result.push_back(name);
-        }
-    }
-    return result;
-}
 
 Source prepare_source(const Cell& cell, const Memo& memo, const Repository& repo,
                       const Revision& rev, const OperatorTrees& trees, std::chrono::seconds limit) {

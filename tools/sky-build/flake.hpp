@@ -5,7 +5,6 @@
 #include <sky-build/tree.hpp>
 #include <sky/error.hpp>
 
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,7 +14,7 @@ namespace sky::build {
 /// A commit's flake in the cell's store, every input locked.
 struct Source {
     StoreTree tree;
-    std::vector<std::string> from_registry; ///< inputs that the operator's registry gave
+    std::vector<std::string> from_registry; ///< inputs that the flake does not lock: the operator's
 };
 
 /// Thrown when the tenant's flake is at fault; `log` is what nix said.
@@ -29,14 +28,8 @@ class FlakeError : public Error {
     std::string log_;
 };
 
-/// The root inputs of the lock file `after` that are not in `before` (empty: there was none) and
-/// were looked up in the registry by a name in `known`. Throws Error(kData).
-[[nodiscard]] std::vector<std::string> taken_from_registry(std::string_view before,
-                                                           std::string_view after,
-                                                           const std::set<std::string>& known);
-
-/// Reads the commit's tree, has nix complete its lock file in the cell against the operator's
-/// registry, and adds it to the cell's store; once for each tree. `scratch` is the cell's /tmp.
+/// Reads the commit's tree, has nix complete its lock file in the cell from the operator's inputs,
+/// and adds it to the cell's store; once for each tree.
 /// Throws FlakeError, Error, Cancelled.
 [[nodiscard]] Source prepare_source(const Cell& cell, const Memo& memo, const Repository& repo,
                                     const Revision& rev, const OperatorTrees& trees,

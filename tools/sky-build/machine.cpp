@@ -169,12 +169,13 @@ Outcome build_machine(const Shared& shared, const Tag& tag, const Request& reque
 }
 
 void tell_failure(const Tag& tag, const Failure& failure, std::string_view log) {
-    std::string text = tag.error(failure.text) + "\n";
-    for (const std::string& line : error_tail(log, 12)) {
-        text += line + "\n";
+    bool first = true;
+    for (const std::string& line : wrap(tag.error(failure.text), 64)) {
+        log::say((first ? "" : "       ") + line);
+        first = false;
     }
-    std::istringstream lines(text);
-    for (std::string line; std::getline(lines, line);) {
+    const bool evaluation = failure.stage == "eval";
+    for (const std::string& line : error_tail(evaluation ? last_error(log) : log, 12)) {
         log::say(line);
     }
 }

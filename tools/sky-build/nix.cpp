@@ -179,6 +179,12 @@ std::string names_expression(const StoreTree& source, const StoreTree& guest) {
                        nix_string(flake_url(source)));
 }
 
+std::string inputs_expression(const StoreTree& source) {
+    return fmt::format("builtins.mapAttrs (_: input: input.url or (removeAttrs input [ \"flake\" "
+                       "\"inputs\" ])) ((import \"${{{}}}/flake.nix\").inputs or {{ }})",
+                       fetch_tree(source));
+}
+
 Evaluated parse_evaluated(std::string_view json) {
     const Json value = parse_json(json, kJsonCap, "the evaluation's result");
     Fields fields(value, "evaluation");

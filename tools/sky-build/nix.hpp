@@ -73,6 +73,9 @@ struct DeployInput {
 /// Evaluates to the list of the flake's machines.
 [[nodiscard]] std::string names_expression(const StoreTree& source, const StoreTree& guest);
 
+/// Evaluates to the inputs that a flake.nix declares: name to URL or attributes.
+[[nodiscard]] std::string inputs_expression(const StoreTree& source);
+
 /// What a deployment's expression gave.
 struct Evaluated {
     StorePath derivation;

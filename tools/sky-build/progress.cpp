@@ -94,11 +94,39 @@ std::vector<std::string> error_tail(std::string_view log, std::size_t most, std:
     }
     std::vector<std::string> wrapped;
     for (const std::string& line : lines) {
-        for (std::size_t at = 0; at < line.size(); at += width) {
-            wrapped.push_back("       " + line.substr(at, width));
+        for (const std::string& part : wrap(line, width)) {
+            wrapped.push_back("       " + part);
         }
     }
     return wrapped;
+}
+
+std::string_view last_error(std::string_view log) {
+    std::size_t start = 0;
+    for (std::size_t at = 0; at < log.size();) {
+        const std::size_t end = std::min(log.find('\n', at), log.size());
+        const std::string line = plain_line(log.substr(at, end - at));
+        const std::size_t text = line.find_first_not_of(' ');
+        if (text != std::string::npos && starts(std::string_view(line).substr(text), "error: ")) {
+            start = at;
+        }
+        at = end + 1;
+    }
+    return log.substr(start);
+}
+
+std::vector<std::string> wrap(std::string_view text, std::size_t width) {
+    std::vector<std::string> lines;
+    while (text.size() > width) {
+        const std::size_t space = text.rfind(' ', width);
+        const std::size_t end =
+            space == std::string_view::npos || space < width / 2 ? width : space;
+        lines.emplace_back(text.substr(0, end));
+        text.remove_prefix(end);
+        text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
+    }
+    lines.emplace_back(text);
+    return lines;
 }
 
 BuildLog::BuildLog(const std::filesystem::path& file, std::string machine)

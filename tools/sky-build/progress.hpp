@@ -35,6 +35,12 @@ struct Tag {
 [[nodiscard]] std::vector<std::string> error_tail(std::string_view log, std::size_t most,
                                                   std::size_t width = 64);
 
+/// The log from its last "error:" on: without the trace, which 2.26 puts before it.
+[[nodiscard]] std::string_view last_error(std::string_view log);
+
+/// Lines of at most `width`, broken at spaces where there are some.
+[[nodiscard]] std::vector<std::string> wrap(std::string_view text, std::size_t width);
+
 /// builds/ID/MACHINE.log, with what matters of it told on stderr as it comes. At most kLogCap
 /// bytes.
 class BuildLog {
