@@ -344,6 +344,18 @@ c, _ = s.accept(); os.setgroups([]); os.setgid(64001); os.setuid(64001); c.senda
     [ -z "$(links box-www)" ]
 }
 
+@test "net: the operator takes all of it away, once nothing runs" {
+    boot www db
+    run -77 net boundary --off
+    [[ $output == *"'alice/infra/"*"' runs"* ]]
+    kill "$(cat "$dir/www.play")" "$(cat "$dir/db.play")"
+    idle() { [ "$(net list | grep -c unused)" = 2 ]; }
+    eventually idle
+    net boundary --off
+    [ -z "$(links host)" ] && [ -z "$(host nft list tables)" ] && [ -z "$(net list)" ]
+    [ "$(host cat /proc/sys/net/ipv4/ip_forward)" = 0 ]
+}
+
 @test "net: whatever was killed in the middle, the next up or down finishes" {
     box www
     empty=$(host ip -o link)

@@ -73,6 +73,14 @@ void Host::forget(const MachinePath& path) const {
     fs::remove(file(path));
 }
 
+bool Host::in_use(const MachineNet& machine) const {
+    Links links;
+    return std::any_of(machine.ports.begin(), machine.ports.end(), [&](const Port& port) {
+        const auto link = links.find(port.outside);
+        return link && link->carrier;
+    });
+}
+
 /// Packets between guests and the world cross the host only if it forwards. Who switched that on
 /// switches it off, unless another prefix's bridge is there, which found it on.
 void Host::forwarding(bool wanted) const {

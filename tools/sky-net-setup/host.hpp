@@ -24,6 +24,8 @@ class Host {
     [[nodiscard]] std::optional<MachineNet> machine(const MachinePath& path) const;
     void remember(const MachineNet& machine) const;
     void forget(const MachinePath& path) const;
+    /// Whether somebody has a tap of it open, as far as it is on the host.
+    [[nodiscard]] bool in_use(const MachineNet& machine) const;
 
     /// Removes what the plan does not name, makes what is missing, loads the rules. `touched`:
     /// bridges whose dnsmasq reads its files again in any case.

@@ -194,9 +194,9 @@ int down(const Config& config, const Options& options) {
 
 int boundary(const Config& config, const Options& options) {
     const Host host(config);
-    const Plan plan = make_plan(config, host.machines());
     if (options.dry_run) {
-        print(options.off ? render_removal(config.prefix) : plan.describe());
+        print(options.off ? render_removal(config.prefix)
+                          : make_plan(config, host.machines()).describe());
         return 0;
     }
     const Lock lock = take_lock(config, "boundary");
@@ -204,11 +204,15 @@ int boundary(const Config& config, const Options& options) {
         host.converge(make_plan(config, host.machines()), {});
         return 0;
     }
-    if (!plan.machines.empty()) {
-        fail(ExitCode::kRefused, "{} machines are up (sky-net-setup down for each comes first)",
-             plan.machines.size());
+    for (const MachineNet& machine : host.machines()) {
+        if (host.in_use(machine)) {
+            fail(ExitCode::kRefused, "'{}' runs (stop the machines first)", machine.path.text());
+        }
     }
-    host.converge(plan, {}); // leftovers of the dead
+    for (const MachineNet& machine : host.machines()) {
+        host.forget(machine.path);
+    }
+    host.converge(make_plan(config, {}), {});
     load_rules(render_removal(config.prefix));
     return 0;
 }
@@ -244,7 +248,8 @@ int main_body(Cli& cli) {
             sub->add_flag("--dry-run", options.dry_run, "print the plan, change nothing");
         }
         if (verb.run == boundary) {
-            sub->add_flag("--off", options.off, "take the rules away (no machine may be up)");
+            sub->add_flag("--off", options.off,
+                          "take away the rules, and what dead machines left (none may run)");
         }
     }
     cli.examples("  sky-net-setup boundary\n"
