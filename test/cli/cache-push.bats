@@ -333,8 +333,14 @@ nothing_published() {
     run "$SKY_BIN/sky-cache-push" gc --grace 0 --keep 1
     [ "$(jq -c '[.paths, .removed_paths]' <<<"$output")" = '[4,0]' ]
     echo '{"v":1,"rev":null,"pin":null,"did":{"rev":null}}' >"$record"
+    mkdir -p "$state/vm/alice.infra.www" # the branch is gone, the machine not yet
+    echo "{\"v\":1,\"spec\":{\"rev\":\"$REV\"}}" >"$state/vm/alice.infra.www/running.json"
     run "$SKY_BIN/sky-cache-push" gc --grace 0
-    [ "$(jq -c '[.paths, .removed_paths, .removed_records]' <<<"$output")" = '[0,4,2]' ]
+    [ "$(jq -c '[.paths, .removed_paths, .removed_records]' <<<"$output")" = '[3,1,1]' ]
+    [ -e "$cache/${HASH}1.narinfo" ]
+    rm "$state/vm/alice.infra.www/running.json"
+    run "$SKY_BIN/sky-cache-push" gc --grace 0
+    [ "$(jq -c '[.paths, .removed_paths, .removed_records]' <<<"$output")" = '[0,3,1]' ]
 }
 
 @test "gc --check: a bit that flipped is found, and the next push brings the path again" {

@@ -234,6 +234,33 @@ class Sweep {
 
 } // namespace
 
+namespace {
+
+/// What this host runs, or was told to: a machine that was not restarted still runs from the
+/// revision of its last start.
+void add_host(const State& state, std::map<std::string, Wanted>& all) {
+    if (!fs::exists(state.root() / "vm")) {
+        return;
+    }
+    for (const auto& entry : fs::directory_iterator(state.root() / "vm")) {
+        const auto machine = MachinePath::parse_joined(entry.path().filename().string());
+        auto& wanted = all[machine.joined()];
+        if (const auto text = read_file_if_exists(entry.path() / "spec.json", kCap)) {
+            const auto value = parse_json(*text, kCap, "spec.json");
+            Fields spec(value, "spec.json");
+            add_revision(spec, "rev", wanted);
+        }
+        if (const auto text = read_file_if_exists(entry.path() / "running.json", kCap)) {
+            const auto value = parse_json(*text, kCap, "running.json");
+            Fields running(value, "running.json");
+            Fields spec(running.any("spec"), "running.json.spec");
+            add_revision(spec, "rev", wanted);
+        }
+    }
+}
+
+} // namespace
+
 Wanted parse_wanted(std::string_view text) {
     const auto value = parse_json(text, kCap, "record");
     Fields f(value, ""); // the format is sky-nomad-submit's; three keys of it are read
@@ -265,6 +292,7 @@ std::map<std::string, Wanted> read_wanted(const Config& config) {
                 }
             });
     }
+    add_host(state, all);
     return all;
 }
 

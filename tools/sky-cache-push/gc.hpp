@@ -19,8 +19,8 @@ struct Wanted {
     std::set<Revision> revs; ///< that the branch, a pin or the running machine names
 };
 
-/// All records, by joined machine path. Needs root. A record that can not be read is an error,
-/// never nothing.
+/// All records, and what this host runs, by joined machine path. Needs root. A record that can not
+/// be read is an error, never nothing.
 [[nodiscard]] std::map<std::string, Wanted> read_wanted(const Config& config);
 [[nodiscard]] Wanted parse_wanted(std::string_view text);
 
