@@ -30,13 +30,26 @@ make_state() {
 }
 
 write_config() { # CACHE_MIB
-    jq -n --arg state "$state" --arg bin "$SKY_BIN" --argjson mib "$1" --argjson uid $TENANT_UID '{v: 1, host: "n1", $state,
-        storage: "00000000000000000000000000000001", $bin, accounts: {cache: "nobody", deploy: "www-data", dns: "bin"},
+    jq -n --arg state "$state" --arg bin "$SKY_BIN" --argjson mib "$1" --argjson uid $TENANT_UID --arg sudo "$top/sudo" \
+        '{v: 1, host: "n1", $state,
+        storage: "00000000000000000000000000000001", $bin, programs: {$sudo}, accounts: {cache: "nobody", deploy: "www-data", dns: "bin"},
         tenants: {alice: {$uid, quota: {cache_mib: $mib}}}}' >"$SKY_CONFIG"
     chmod 0644 "$SKY_CONFIG"
 }
 
 remove_state() { rm -rf --one-file-system "$top"; }
+
+# The tool where other users can execute it, wherever the checkout lies.
+shared_bin() {
+    install -D -t "$top/bin" "$SKY_BIN/sky-cache-push"
+    SKY_BIN=$top/bin
+    write_config 64
+}
+
+# What sudo makes of a call by UID: the account's process, with SUDO_UID.
+as_account_for() { # UID ARGUMENT...
+    SUDO_UID=$1 setpriv --reuid nobody --regid nogroup --clear-groups "$SKY_BIN/sky-cache-push" --config "$SKY_CONFIG" "${@:2}"
+}
 
 # put PATH TREE [REFERENCE...]: what sky-build leaves of one store path.
 put() {

@@ -291,6 +291,33 @@ nothing_published() {
     [ ! -e "$cache" ]
 }
 
+@test "a tenant crosses by exactly the line that sudoers allows" {
+    shared_bin
+    printf '#!/bin/sh\nprintf "%%s\\n" "$*"\n' >"$top/sudo"
+    chmod 0755 "$top/sudo"
+    run setpriv --reuid "$TENANT_UID" --regid nogroup --clear-groups "$SKY_BIN/sky-cache-push" </dev/null
+    [ "$status" = 0 ]
+    [ "$output" = "-n -u nobody -- $SKY_BIN/sky-cache-push --config $SKY_CONFIG push" ]
+    run setpriv --reuid "$TENANT_UID" --regid nogroup --clear-groups "$SKY_BIN/sky-cache-push" missing --tenant bob </dev/null
+    [ "$output" = "-n -u nobody -- $SKY_BIN/sky-cache-push --config $SKY_CONFIG missing" ]
+}
+
+@test "behind sudo a tenant is who SUDO_UID says, and speaks for nobody else" {
+    shared_bin
+    run as_account_for "$TENANT_UID" push <<<"$(object)"
+    [ "$status" = 0 ]
+    record | jq -e '.tenant == "alice"'
+    run as_account_for "$TENANT_UID" push <<<"$(object | jq -c '.tenant = "bob"')"
+    [ "$status" = 1 ]
+    [ "$(jq -r .error.code <<<"${lines[-1]}")" = 77 ]
+    run as_account_for "$TENANT_UID" --tenant bob push <<<"$(object)"
+    [ "$status" = 77 ]
+    run as_account_for "$TENANT_UID" gc
+    [ "$status" = 77 ]
+    run as_account_for 4 push <<<"$(object)"
+    [ "$status" = 77 ]
+}
+
 @test "gc: keeps what is wanted, sweeps the rest; dry-run changes nothing" {
     push
     put "/nix/store/${HASH}4-skyflake-www" "$top/www" "$PLAIN"
