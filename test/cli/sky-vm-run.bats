@@ -274,6 +274,21 @@ of_uid() { # OFFSET: the pid of the process with this uid of the machine's block
     no_process
 }
 
+@test "a deployment that can not be had stops nothing: the old one runs on, and is replaced later" {
+    start
+    local pid mark=$TOP/state/store/alice/.ok/33333333333333333333333333333333-skyflake-www
+    pid=$(field pid)
+    rm "$mark"
+    run --separate-stderr start '.vcpu = 2'
+    [ "$status" = 1 ]
+    [[ $(jq -r .why <<<"${lines[-1]}") == *"the cache lacks"* ]]
+    field_is pid "$pid"
+    ln -s "$(jq -r .nar_hash "$TOP/spec.json")" "$mark"
+    run --separate-stderr start '.vcpu = 2'
+    [ "$status" = 0 ]
+    [ "$(field pid)" != "$pid" ]
+}
+
 @test "cleanup is refused while the machine lives; stop and restart of what is not there are refused" {
     start
     run -75 vm cleanup alice.infra.www

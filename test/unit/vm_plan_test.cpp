@@ -117,8 +117,15 @@ TEST_CASE("a supervisor's next step", "[vm]") {
     const Facts alive{.want_running = true, .alive = true, .current = true};
     CHECK(next_step(alive) == Step::kWatch);
     Facts f = alive;
-    f.current = false;
+    f.current = false; // the old one runs on until the new one lies ready
+    CHECK(next_step(f) == Step::kPrepare);
+    f.backoff = milliseconds(1);
+    CHECK(next_step(f) == Step::kWatch);
+    f.prepared = true;
     CHECK(next_step(f) == Step::kStop);
+    f.prepared = false;
+    f.hopeless = true;
+    CHECK(next_step(f) == Step::kWatch);
     f = alive;
     f.want_running = false;
     CHECK(next_step(f) == Step::kStop);

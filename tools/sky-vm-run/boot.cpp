@@ -102,14 +102,18 @@ void save(const Vm& vm, const Running& running) {
 
 } // namespace
 
-Running boot(const Vm& vm, const Spec& spec, std::uint64_t serial, const BootHooks& hooks) {
+Registry::Machine prepare(const Vm& vm, const Spec& spec, const BootHooks& hooks) {
     hooks.tell("fetching", "");
     check_storage(vm.config);
-    const Registry::Machine entry = vm.entry();
+    Registry::Machine entry = vm.entry();
     check_spec(spec, vm.config, entry);
     check_record(spec, load_record(vm.config.state, vm.path, spec.rev));
     fetch(vm, spec, hooks);
+    return entry;
+}
 
+Running boot(const Vm& vm, const Spec& spec, std::uint64_t serial, const BootHooks& hooks) {
+    const Registry::Machine entry = prepare(vm, spec, hooks);
     hooks.tell("starting", "");
     sweep(vm);
     attach_volumes(vm.config, spec, entry.uid);

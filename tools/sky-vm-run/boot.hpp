@@ -19,9 +19,13 @@ struct BootHooks {
 /// Thrown through boot() by BootHooks::wait.
 struct Interrupted {};
 
-/// Starts what the spec says, in the order of DESIGN section 5; returns once the hypervisor runs
-/// and its taps are at their bridges. What stands there when it throws is removed by sweep().
-/// Nothing of the machine may live. Throws Error, Interrupted.
+/// Checks the spec once more and has its closure unpacked: all that can be done while an older
+/// deployment of the machine runs. Its place in the registry. Throws Error, Interrupted.
+Registry::Machine prepare(const Vm& vm, const Spec& spec, const BootHooks& hooks);
+
+/// Prepares and starts what the spec says, in the order of DESIGN section 5; returns once the
+/// hypervisor runs and its taps are at their bridges. What stands there when it throws is removed
+/// by sweep(). Nothing of the machine may live. Throws Error, Interrupted.
 Running boot(const Vm& vm, const Spec& spec, std::uint64_t serial, const BootHooks& hooks);
 
 /// Verb `fetch` (hidden, root): unpacks the closure of revision `rev` into the tenant's store.

@@ -64,9 +64,10 @@ std::uint64_t wish(const Vm& vm, bool running, bool anew, const Spec* spec) {
     const auto before = load<Spec>(vm.files.spec());
     const bool same = spec == nullptr || (before && before->hash() == spec->hash());
     const auto state = load<StateLine>(vm.files.state());
-    const bool under_way =
-        lives(vm) || (state && state->serial == want.serial &&
-                      (state->state == "fetching" || state->state == "starting"));
+    const auto started = load<Running>(vm.files.running());
+    const bool under_way = (started && started->serial == want.serial && lives(vm)) ||
+                           (state && state->serial == want.serial &&
+                            (state->state == "fetching" || state->state == "starting"));
     if (anew || want.running != running || !same || (running && !under_way)) {
         ++want.serial;
     }

@@ -92,7 +92,6 @@ void ensure_supervisor(const Vm& vm) {
 bool follow(const Vm& vm, std::uint64_t serial, Until until, seconds limit, int out) {
     std::string last;
     auto end = Clock::now() + kFetchLimit;
-    bool fetched = false;
     auto look = Clock::now() + seconds(1); // who was just started may not hold its lock yet
     while (Clock::now() < end) {
         if (hung_up(out)) {
@@ -107,10 +106,7 @@ bool follow(const Vm& vm, std::uint64_t serial, Until until, seconds limit, int 
             if (line != last) {
                 write_line(out, state->json(false));
                 last = std::move(line);
-            }
-            if (!fetched && state->state != "fetching") {
-                fetched = true;
-                end = Clock::now() + limit;
+                end = Clock::now() + (state->state == "fetching" ? kFetchLimit : limit);
             }
             const bool dead = state->state == "stopped" || state->state == "failed";
             if (until == Until::kStopped && dead && state->pid == 0) {

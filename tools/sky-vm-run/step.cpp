@@ -11,7 +11,16 @@ using std::chrono::seconds;
 
 Step next_step(const Facts& f) noexcept {
     if (f.alive) {
-        return f.terminating || !f.want_running || !f.current ? Step::kStop : Step::kWatch;
+        if (f.terminating || !f.want_running) {
+            return Step::kStop;
+        }
+        if (f.current || f.hopeless) {
+            return Step::kWatch;
+        }
+        if (f.prepared) {
+            return Step::kStop;
+        }
+        return f.backoff > milliseconds::zero() ? Step::kWatch : Step::kPrepare;
     }
     if (f.terminating || !f.want_running || f.rests || f.hopeless) {
         return Step::kLeave;

@@ -13,17 +13,19 @@ struct Facts {
     bool want_running = false; ///< want.json
     bool alive = false;        ///< a guard of this machine lives
     bool current = false;      ///< what lives is what is wanted: same serial, same spec hash
+    bool prepared = false;     ///< what is wanted was checked and lies in the store
     bool rests = false;        ///< it powered itself off and shall stay so (on_poweroff "stay")
     bool hopeless = false;     ///< starting it failed for a reason that waiting does not mend
     std::chrono::milliseconds backoff{}; ///< so long to wait before the next start
 };
 
 enum class Step {
-    kWatch, ///< it runs as wanted
-    kStop,  ///< end it cleanly, then decide again
-    kWait,  ///< dead, and it is not time yet
-    kBoot,  ///< start it
-    kLeave, ///< nothing to do any more: remove what is left and go
+    kWatch,   ///< it runs as wanted, or shall run on until what is wanted can be had
+    kPrepare, ///< fetch what is wanted while the old one runs on
+    kStop,    ///< end it cleanly, then decide again
+    kWait,    ///< dead, and it is not time yet
+    kBoot,    ///< start it
+    kLeave,   ///< nothing to do any more: remove what is left and go
 };
 
 [[nodiscard]] Step next_step(const Facts& facts) noexcept;

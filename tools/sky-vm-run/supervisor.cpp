@@ -17,6 +17,7 @@
 #include <array>
 #include <charconv>
 #include <csignal>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <poll.h>
 #include <sys/inotify.h>
@@ -89,10 +90,12 @@ class Supervisor {
     void read_wishes();
     void look();
     Facts facts() const;
+    void attempt(const std::function<void(const BootHooks&)>& work);
     void boot_once();
+    void prepare_next();
     void stop();
     void died();
-    void watch();
+    void watch(const Facts& now);
     void probe();
     bool lost_share();
     int leave();
@@ -110,6 +113,7 @@ class Supervisor {
     pid_t runner_ = 0;
     bool terminating_ = false;
     bool rests_ = false;
+    bool prepared_ = false;
     std::string hopeless_; ///< why; empty: not
     Backoff backoff_;
     std::optional<Clock::time_point> due_;
@@ -126,6 +130,7 @@ void Supervisor::read_wishes() {
     if (want_.serial != before.serial) { // somebody asked anew
         hopeless_.clear();
         rests_ = false;
+        prepared_ = false;
         due_.reset();
         backoff_.reset();
     }
@@ -157,6 +162,7 @@ Facts Supervisor::facts() const {
     f.alive = guard_.has_value();
     f.current = f.alive && spec_ && running_->serial == want_.serial &&
                 running_->spec.hash() == spec_->hash();
+    f.prepared = prepared_;
     f.rests = rests_;
     f.hopeless = !hopeless_.empty();
     if (due_) {
@@ -210,7 +216,8 @@ bool Supervisor::wait(int fd, milliseconds limit) {
     return entries[0].revents != 0;
 }
 
-void Supervisor::boot_once() {
+/// Does `work`; when it fails, says so and sets when, or whether, to try again.
+void Supervisor::attempt(const std::function<void(const BootHooks&)>& work) {
     const Want want = want_;
     const BootHooks hooks{
         .tell = [this](const char* state, const std::string& why) { tell(state, why); },
@@ -224,8 +231,30 @@ void Supervisor::boot_once() {
                 return ready;
             }};
     try {
+        work(hooks);
+    } catch (const Interrupted&) {
+        log::info("interrupted: something else is wanted");
+    } catch (const Error& e) {
+        log::error("{}", e.what());
+        if (passes(e)) {
+            due_ = Clock::now() + backoff_.died(milliseconds::zero());
+            tell("backoff", e.what());
+        } else {
+            hopeless_ = e.what();
+            tell("failed", hopeless_);
+        }
+    }
+}
+
+void Supervisor::boot_once() {
+    attempt([this](const BootHooks& hooks) {
         const Spec spec = *spec_;
-        static_cast<void>(boot(vm_, spec, want.serial, hooks));
+        try {
+            static_cast<void>(boot(vm_, spec, want_.serial, hooks));
+        } catch (...) {
+            sweep(vm_);
+            throw;
+        }
         up_since_ = Clock::now();
         look();
         if (guard_) {
@@ -233,18 +262,17 @@ void Supervisor::boot_once() {
         } else {
             died();
         }
-    } catch (const Interrupted&) {
-        sweep(vm_);
-    } catch (const Error& e) {
-        log::error("{}", e.what());
-        sweep(vm_);
-        if (passes(e)) {
-            due_ = Clock::now() + backoff_.died(milliseconds::zero());
-            tell("backoff", e.what());
-        } else {
-            hopeless_ = e.what();
-        }
-    }
+    });
+}
+
+/// What runs goes on until what shall run instead lies ready: a closure that can not be had stops
+/// nothing.
+void Supervisor::prepare_next() {
+    attempt([this](const BootHooks& hooks) {
+        const Spec spec = *spec_;
+        static_cast<void>(prepare(vm_, spec, hooks));
+        prepared_ = true;
+    });
 }
 
 /// The machine ended by itself.
@@ -305,7 +333,13 @@ bool Supervisor::lost_share() {
     return !readable(guard_->get(), seconds(1)) && gone();
 }
 
-void Supervisor::watch() {
+void Supervisor::watch(const Facts& now) {
+    if (!now.current) {
+        if (wait(guard_->get(), now.backoff > milliseconds::zero() ? now.backoff : kLook)) {
+            died();
+        }
+        return;
+    }
     if (said_.empty()) {
         tell("running", "adopted");
     } else if (spec_->rev.str() != running_->spec.rev.str()) {
@@ -327,7 +361,7 @@ void Supervisor::watch() {
 
 int Supervisor::leave() {
     sweep(vm_);
-    if (!hopeless_.empty()) {
+    if (!hopeless_.empty() && want_.running) {
         tell("failed", hopeless_);
         return code(ExitCode::kSomeFailed);
     }
@@ -348,7 +382,10 @@ int Supervisor::run() {
         const Facts now = facts();
         switch (next_step(now)) {
         case Step::kWatch:
-            watch();
+            watch(now);
+            break;
+        case Step::kPrepare:
+            prepare_next();
             break;
         case Step::kStop:
             stop();
