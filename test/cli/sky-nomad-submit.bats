@@ -145,6 +145,22 @@ said() { cat "$top/stderr"; }
     [ -z "$(calls)" ]
 }
 
+@test "ensure: a machine without its supervisor is looked at; one that powered itself off is left" {
+    built www "$A"
+    submit <<<"$(pushed www "$A")"
+    kill -KILL "$(cat "$top/vm/alice.infra.www.pid")"
+    run ensure <<<"$(branches "$BUILD" www "$A")"
+    [ "$status" = 0 ]
+    [ "$(said | tail -n 1)" = '=====> www same system as before, not restarted' ]
+    kill -KILL "$(cat "$top/vm/alice.infra.www.pid")"
+    jq -c '.state = "stopped" | .why = "it powered itself off"' "$top/vm/alice.infra.www" >"$top/w"
+    cp "$top/w" "$top/vm/alice.infra.www"
+    run ensure <<<"$(branches 01j8000000000001 www "$A")"
+    [ "$status" = 0 ]
+    [ -z "$output" ]
+    [ "$(calls | grep -c start)" = 2 ]
+}
+
 @test "ensure: ends what a scheduler that was away left, once per session" {
     built www "$A"
     touch "$top/vm/away"

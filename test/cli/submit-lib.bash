@@ -35,13 +35,16 @@ write_config() { # JQ-FILTER
 }
 
 # Files in $top/vm say how it behaves: T.R.M is what runs, "fail-REV" does not get ready, "away" answers 69,
-# "mute" says nothing and ends with 1, "slow" takes a while; "calls" is what it was asked.
+# "mute" says nothing and ends with 1, "slow" takes a while; "calls" is what it was asked. While T.R.M is there, a
+# process stands for its supervisor.
 fake_vm_run() {
     cat >"$top/bin/sky-vm-run" <<SCRIPT
 #!/bin/bash
 vm=$top/vm real=$SKY_BIN/sky-vm-run
 verb=\${!#}
 [ "\$verb" != register ] || exec "\$real" "\$@"
+path=\$verb
+[ "\${*: -2:1}" != run ] || { while [ -e "\$vm/\$path" ]; do sleep 0.2; done; exit 0; }
 IFS= read -r request || request="{}"
 SCRIPT
     cat >>"$top/bin/sky-vm-run" <<'SCRIPT'
@@ -65,6 +68,9 @@ start)
     line starting
     [ ! -e "$vm/fail-$rev" ] || { line failed "port 80 did not open in 2 s" | tee "$vm/$path"; exit 1; }
     line ready | tee "$vm/$path"
+    pid=$(cat "$vm/$path.pid" 2>/dev/null) && kill -0 "$pid" 2>/dev/null && exit 0
+    "$0" --config "$2" run "$path" </dev/null >/dev/null 2>&1 &
+    echo $! >"$vm/$path.pid"
     ;;
 stop)
     date -u +%FT%TZ >"$vm/$path.since"
@@ -74,7 +80,7 @@ stop)
 restart) line ready ;;
 list)
     tenant=$(get '.tenant // empty')
-    find "$vm" -name "${tenant:-*}.*.*" ! -name '*.since' ! -name '*.spec' -exec cat {} +
+    find "$vm" -name "${tenant:-*}.*.*" ! -name '*.since' ! -name '*.spec' ! -name '*.pid' -exec cat {} +
     ;;
 logs) echo "console of $path, $(get .lines) lines" ;;
 esac

@@ -4,6 +4,7 @@
 
 #include <sky-nomad-submit/deployer.hpp>
 #include <sky-nomad-submit/orders.hpp>
+#include <sky-nomad-submit/supervised.hpp>
 #include <sky/state.hpp>
 
 #include <algorithm>
@@ -41,7 +42,8 @@ class FakeHost : public Scheduler {
                            .since = same ? now->since : "9999-01-01T00:00:00Z",
                            .address = {"10.88.1.10"},
                            .restarts = 0,
-                           .why = std::nullopt};
+                           .why = std::nullopt,
+                           .lives = true};
         if (!same && now->state == "ready") {
             now->since = next_since;
         }
@@ -61,7 +63,8 @@ class FakeHost : public Scheduler {
                                      .since = std::nullopt,
                                      .address = {},
                                      .restarts = 0,
-                                     .why = std::nullopt},
+                                     .why = std::nullopt,
+                                     .lives = false},
                 .said = "busy"};
     }
     Outcome restart(const MachinePath& /*machine*/, const Watch& /*watch*/) override {
@@ -69,6 +72,7 @@ class FakeHost : public Scheduler {
         return {.exit_code = 0, .last = now, .said = {}};
     }
     std::vector<MachineState> list(const std::optional<Tenant>& /*tenant*/) override { return {}; }
+    std::set<MachinePath> watched(const Tenant& /*tenant*/) override { return {}; }
     int logs(const MachinePath& /*machine*/, bool /*follow*/, std::int64_t /*lines*/) override {
         return 0;
     }
@@ -143,6 +147,12 @@ TEST_CASE("a machine that does not get ready goes back to its last good revision
     CHECK(record.did.state == MachineRecord::State::kRunning);
     CHECK(record.did.why == verdict.text);
     CHECK(record.good == std::vector{rev('a')});
+
+    // Brought up again after it died, it is still held back.
+    const auto again = site.order(Kind::kResume);
+    CHECK(again.code == 1);
+    CHECK(again.text == verdict.text);
+    CHECK(site.record().did.why == verdict.text);
 
     // The next push clears the pin, and is held back for itself; one that works is not.
     CHECK_THAT(site.order(Kind::kDeploy, rev('c')).text, ContainsSubstring("ccccccc held back"));
@@ -286,6 +296,38 @@ TEST_CASE("records are strict and survive being written and read") {
     site.records.prepare(path("alice", "infra", "x"));
     CHECK(site.records.of_tenant(site.www.tenant).size() == 1);
     CHECK(site.records.of_tenant(Tenant::parse("bob")).empty());
+}
+
+TEST_CASE("supervisors are found in /proc, and only root's count") {
+    const Scratch scratch;
+    Config policy = config();
+    policy.bin = "/usr/bin";
+    policy.file = "/etc/skyflake/config.json";
+    const auto process = [&](const std::string& pid, std::vector<std::string> args,
+                             const std::string& uids) {
+        std::string line;
+        for (const auto& arg : args) {
+            line += arg + std::string(1, '\0');
+        }
+        make_directories(scratch.path / pid, 0700);
+        atomic_write(scratch.path / pid / "cmdline", line, {.durable = false});
+        atomic_write(scratch.path / pid / "status",
+                     "Name:\tsky-vm-run\nUid:\t" + uids + "\nGid:\t0\n", {.durable = false});
+    };
+    const std::string tool = "/usr/bin/sky-vm-run";
+    const std::string file = "/etc/skyflake/config.json";
+    const std::string root = "0\t0\t0\t0";
+    process("1", {tool, "--config", file, "run", "alice.infra.www"}, root);
+    process("2", {tool, "--config", file, "run", "alice.infra.faked"}, "3001\t3001\t3001\t3001");
+    process("3", {tool, "--config", file, "run", "alice.infra.mixed"}, "3001\t0\t0\t0");
+    process("4", {tool, "--config", "/other", "run", "alice.infra.elsewhere"}, root);
+    process("5", {tool, "--config", file, "run", "bob.infra.www"}, root);
+    process("6", {tool, "--config", file, "start"}, root);
+    process("7", {tool, "--config", file, "run", "../../x"}, root);
+    process("self", {tool, "--config", file, "run", "alice.infra.self"}, root);
+    make_directories(scratch.path / "8", 0700); // ended meanwhile
+    CHECK(supervised(policy, Tenant::parse("alice"), scratch.path) ==
+          std::set{path("alice", "infra", "www")});
 }
 
 TEST_CASE("verdicts are broken into lines of a terminal") {

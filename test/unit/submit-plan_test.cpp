@@ -28,10 +28,24 @@ MachineRecord record(const Revision& branch, State state, const std::optional<Re
     return out;
 }
 
+/// A repository with one machine, which the host looks after.
+RepoView view(const Branches& branches, const std::optional<MachineRecord>& www) {
+    const auto machine = Machine::parse("www");
+    RepoView out{.branches = branches,
+                 .records = {},
+                 .registered = {},
+                 .watched = {machine},
+                 .session = kNow};
+    if (www) {
+        out.records.emplace(machine, *www);
+        out.registered.insert(machine);
+    }
+    return out;
+}
+
 std::vector<Kind> plan(const Branches& branches, const MachineRecord& www) {
     std::vector<Kind> kinds;
-    for (const auto& step :
-         plan_ensure(branches, {{Machine::parse("www"), www}}, {Machine::parse("www")}, kNow)) {
+    for (const auto& step : plan_ensure(view(branches, www))) {
         kinds.push_back(step.kind);
     }
     return kinds;
@@ -45,7 +59,8 @@ MachineState seen(const MachinePath& who, const std::string& state) {
             .since = "2026-11-22T11:00:00Z",
             .address = {"10.88.1.10"},
             .restarts = 2,
-            .why = std::nullopt};
+            .why = std::nullopt,
+            .lives = false};
 }
 
 const Branches kWwwAtA{{"www", rev('a')}};
@@ -64,7 +79,7 @@ TEST_CASE("ensure has nothing to do when everything is as the branches say") {
 
 TEST_CASE("ensure finishes what a scheduler that died left behind") {
     // Never heard of, heard of but not started, started something older, stopped by a crash.
-    const auto fresh = plan_ensure(kWwwAtA, {}, {}, kNow);
+    const auto fresh = plan_ensure(view(kWwwAtA, std::nullopt));
     REQUIRE(fresh.size() == 1);
     CHECK(fresh[0].kind == Kind::kDeploy);
     CHECK(fresh[0].rev == rev('a'));
@@ -82,7 +97,7 @@ TEST_CASE("ensure tries a failed start again, but not in the session that failed
     failed.did.why = "no room";
     CHECK(plan(kWwwAtA, failed) == std::vector{Kind::kResume});
     failed.did.session = kNow;
-    const auto steps = plan_ensure(kWwwAtA, {{Machine::parse("www"), failed}}, {}, kNow);
+    const auto steps = plan_ensure(view(kWwwAtA, failed));
     REQUIRE(steps.size() == 1);
     CHECK(steps[0].kind == Kind::kReport);
     CHECK(steps[0].why == "no room");
@@ -90,8 +105,9 @@ TEST_CASE("ensure tries a failed start again, but not in the session that failed
     CHECK(plan({{"www", rev('c')}}, failed) == std::vector{Kind::kDeploy});
     // Nobody's session equals nobody's.
     failed.did.session = std::nullopt;
-    CHECK(plan_ensure(kWwwAtA, {{Machine::parse("www"), failed}}, {}, std::nullopt)[0].kind ==
-          Kind::kResume);
+    auto nobodys = view(kWwwAtA, failed);
+    nobodys.session.reset();
+    CHECK(plan_ensure(nobodys).at(0).kind == Kind::kResume);
 }
 
 TEST_CASE("a machine that is held back is reported and left alone") {
@@ -102,11 +118,29 @@ TEST_CASE("a machine that is held back is reported and left alone") {
     CHECK(plan({{"www", rev('c')}}, held) == std::vector{Kind::kDeploy});
 }
 
+TEST_CASE("a machine that nobody looks after is looked at, unless it should not run") {
+    const auto unwatched = [](const MachineRecord& www) {
+        auto out = view(kWwwAtA, www);
+        out.watched.clear();
+        return plan_ensure(out);
+    };
+    const auto fine = record(rev('a'), State::kRunning, rev('a'));
+    REQUIRE(unwatched(fine).size() == 1);
+    CHECK(unwatched(fine)[0].kind == Kind::kCheck);
+    auto stopped = record(rev('a'), State::kStopped, rev('a'));
+    stopped.want_running = false;
+    CHECK(unwatched(stopped).empty());
+}
+
 TEST_CASE("what has no branch any more is forgotten, what is no machine is passed over") {
     CHECK(plan({}, record(rev('a'), State::kRunning, rev('a'))) == std::vector{Kind::kForget});
-    CHECK(plan_ensure({{"feature/x", rev('a')}, {"Main", rev('a')}}, {}, {}, kNow).empty());
+    CHECK(plan({{"www", rev('a')}, {"feature/x", rev('a')}, {"Main", rev('a')}},
+               record(rev('a'), State::kRunning, rev('a')))
+              .empty());
     // Its first build failed: nothing but an identity is left.
-    const auto steps = plan_ensure({}, {}, {Machine::parse("db")}, kNow);
+    auto unborn = view({}, std::nullopt);
+    unborn.registered.insert(Machine::parse("db"));
+    const auto steps = plan_ensure(unborn);
     REQUIRE(steps.size() == 1);
     CHECK(steps[0].kind == Kind::kForget);
     CHECK(steps[0].machine == Machine::parse("db"));
@@ -129,6 +163,14 @@ TEST_CASE("reconcile starts what should run and stops what should not") {
     CHECK(
         plan_repairs(records, {seen(a, "ready"), seen(b, "fetching"), seen(c, "stopped")}).empty());
     CHECK(plan_repairs({{a, records.at(a)}}, {}).size() == 1);
+    auto resting = seen(a, "stopped");
+    resting.why = "it powered itself off";
+    CHECK(plan_repairs({{a, records.at(a)}}, {resting}).empty());
+    resting.why = "the supervisor was told to stop"; // the host went down
+    CHECK(plan_repairs({{a, records.at(a)}}, {resting}).size() == 1);
+    auto unready = seen(c, "failed"); // never got ready, and lives
+    unready.lives = true;
+    CHECK(plan_repairs({{c, records.at(c)}}, {unready}).size() == 1);
 }
 
 TEST_CASE("status joins branches, records and what runs") {

@@ -111,7 +111,7 @@ Verdict Deployer::rollback(Job& job, const Order& order) {
     record.want_running = true;
     record.pin.reset();
     if (record.rev != to) {
-        record.pin = MachineRecord::Pin{.rev = *to, .why = "rolled back"};
+        record.pin = MachineRecord::Pin{.rev = *to, .why = kRolledBack};
     }
     save(job);
     return bring_up(job, *to);
@@ -255,8 +255,8 @@ Verdict Deployer::bring_up(Job& job, const Revision& rev) {
     const Outcome outcome = ask([&] { return scheduler_.start(what->spec, watch(job.path)); });
     if (outcome.good()) {
         const bool same = same_as_before(before, *what, outcome);
-        Verdict verdict = came_up(job, *what, outcome, std::nullopt);
-        if (same) {
+        Verdict verdict = came_up(job, *what, outcome);
+        if (same && verdict.code == 0) {
             verdict.text = "same system as before, not restarted";
         }
         return verdict;
@@ -288,28 +288,29 @@ Verdict Deployer::hold_back(Job& job, const Revision& failed, const std::string&
                               fmt::format("{}; {} does not start either: {}", reason,
                                           short_rev(back), outcome.reason()));
         }
-        Verdict verdict = came_up(job, what, outcome, reason);
-        verdict.code = 1;
-        verdict.stage = "start";
-        verdict.text = reason;
-        return verdict;
+        return came_up(job, what, outcome);
     } catch (const Error& e) {
         return went_wrong(job, back, "start", 1, fmt::format("{}; {}", reason, e.what()));
     }
 }
 
-Verdict Deployer::came_up(Job& job, const Admitted& what, const Outcome& outcome,
-                          std::optional<std::string> why) {
+/// It runs. A machine that is held back runs too, and is not what the branch asks for: code 1.
+Verdict Deployer::came_up(Job& job, const Admitted& what, const Outcome& outcome) {
+    const auto held = job.record.held_back();
     job.record.did = {.state = MachineRecord::State::kRunning,
                       .rev = what.spec.rev,
                       .spec = what.spec.hash(),
                       .at = now_text(),
                       .session = job.session,
-                      .why = std::move(why)};
+                      .why = held};
     job.record.granted = what.granted;
     job.record.note_good(what.spec.rev);
     save(job);
-    const std::string address = outcome.last->address.empty() ? "" : outcome.last->address.front();
+    const auto& addresses = outcome.last->address;
+    const std::string address = addresses.empty() ? "" : addresses.front();
+    if (held) {
+        return {.code = 1, .stage = "start", .text = *held, .state = "running", .address = address};
+    }
     return {.text = fmt::format("running on {}{}{}", config_.host, address.empty() ? "" : ", ",
                                 address),
             .state = "running",

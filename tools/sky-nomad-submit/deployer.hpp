@@ -68,8 +68,7 @@ class Deployer {
     Admitted reserve(Job& job, const Revision& rev);
     Verdict bring_up(Job& job, const Revision& rev);
     Verdict hold_back(Job& job, const Revision& failed, const std::string& why);
-    Verdict came_up(Job& job, const Admitted& what, const Outcome& outcome,
-                    std::optional<std::string> why);
+    Verdict came_up(Job& job, const Admitted& what, const Outcome& outcome);
     Verdict went_wrong(Job& job, const std::optional<Revision>& rev, const char* stage, int code,
                        const std::string& why);
     Scheduler::Watch watch(const MachinePath& path) const;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "sky-nomad-submit/scheduler.hpp"
+#include "sky-nomad-submit/supervised.hpp"
 
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
@@ -187,6 +188,10 @@ class LocalScheduler : public Scheduler {
             unavailable("list", code, call.said());
         }
         return out;
+    }
+
+    std::set<MachinePath> watched(const Tenant& tenant) override {
+        return supervised(config_, tenant);
     }
 
     int logs(const MachinePath& path, bool follow, std::int64_t lines) override {

@@ -102,6 +102,10 @@ std::optional<Revision> MachineRecord::target() const {
     return pin ? pin->rev : *rev;
 }
 
+std::optional<std::string> MachineRecord::held_back() const {
+    return pin && pin->why != kRolledBack ? std::optional(pin->why) : std::nullopt;
+}
+
 void MachineRecord::note_good(const Revision& revision) {
     std::erase(good, revision);
     good.insert(good.begin(), revision);

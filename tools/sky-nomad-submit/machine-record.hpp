@@ -53,6 +53,8 @@ struct MachineRecord {
 
     /// What should run: the pin, else the branch. Nothing if it is to be stopped.
     [[nodiscard]] std::optional<Revision> target() const;
+    /// Why it is kept at an earlier revision against the branch's will; nothing for a rollback.
+    [[nodiscard]] std::optional<std::string> held_back() const;
     /// Moves `revision` to the front of `good`.
     void note_good(const Revision& revision);
 
@@ -61,6 +63,8 @@ struct MachineRecord {
     [[nodiscard]] std::string dump() const;
 };
 
+/// The reason in the pin of a rollback.
+inline constexpr const char* kRolledBack = "rolled back";
 inline constexpr std::size_t kGoodMost = 8;
 inline constexpr std::size_t kWhyMost = 200;
 

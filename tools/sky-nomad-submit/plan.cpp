@@ -8,68 +8,65 @@ namespace {
 
 using State = MachineRecord::State;
 
-std::optional<Step> step_for(const Machine& machine, const Revision& branch,
-                             const MachineRecord& record, const std::optional<BuildId>& session) {
+Step step(Step::Kind kind, const Machine& machine) {
+    return {.kind = kind, .machine = machine, .rev = std::nullopt, .why = {}};
+}
+
+Step report(const Machine& machine, const MachineRecord& record) {
+    Step out = step(Step::Kind::kReport, machine);
+    out.why = record.did.why.value_or("failed");
+    return out;
+}
+
+std::optional<Step> step_for(const RepoView& view, const Machine& machine, const Revision& branch,
+                             const MachineRecord& record) {
     const auto& did = record.did;
     if (record.rev != branch) {
-        return Step{.kind = Step::Kind::kDeploy, .machine = machine, .rev = branch, .why = {}};
+        Step out = step(Step::Kind::kDeploy, machine);
+        out.rev = branch;
+        return out;
     }
-    const bool tried = did.state == State::kFailed && session && did.session == session;
-    const auto report = [&] {
-        return Step{.kind = Step::Kind::kReport,
-                    .machine = machine,
-                    .rev = std::nullopt,
-                    .why = did.why.value_or("failed")};
-    };
+    const bool tried = did.state == State::kFailed && view.session && did.session == view.session;
     const auto target = record.target();
-    if (!target) {
-        if (did.state == State::kStopped) {
-            return std::nullopt;
+    if (!target && did.state == State::kStopped) {
+        return std::nullopt;
+    }
+    if (target && did.state == State::kRunning && did.rev == target) {
+        if (!view.watched.contains(machine)) {
+            return step(Step::Kind::kCheck, machine);
         }
-        return tried ? report()
-                     : Step{.kind = Step::Kind::kStop,
-                            .machine = machine,
-                            .rev = std::nullopt,
-                            .why = {}};
+        return did.why ? std::optional(report(machine, record)) : std::nullopt; // held back
     }
-    if (did.state == State::kRunning && did.rev == target) {
-        return did.why ? std::optional(report()) : std::nullopt; // held back
+    if (tried) {
+        return report(machine, record);
     }
-    return tried ? report()
-                 : Step{.kind = Step::Kind::kResume,
-                        .machine = machine,
-                        .rev = std::nullopt,
-                        .why = {}};
+    return step(target ? Step::Kind::kResume : Step::Kind::kStop, machine);
 }
 
 } // namespace
 
-std::vector<Step> plan_ensure(const Branches& branches,
-                              const std::map<Machine, MachineRecord>& records,
-                              const std::set<Machine>& registered,
-                              const std::optional<BuildId>& session) {
+std::vector<Step> plan_ensure(const RepoView& view) {
     std::vector<Step> plan;
-    for (const auto& [name, rev] : branches) {
+    for (const auto& [name, rev] : view.branches) {
         if (!Machine::valid(name)) {
             continue;
         }
         const auto machine = Machine::parse(name);
-        const auto record = records.find(machine);
-        if (record == records.end()) {
-            plan.push_back(
-                {.kind = Step::Kind::kDeploy, .machine = machine, .rev = rev, .why = {}});
-        } else if (auto step = step_for(machine, rev, record->second, session)) {
-            plan.push_back(std::move(*step));
+        const auto record = view.records.find(machine);
+        const auto one = record == view.records.end()
+                             ? step_for(view, machine, rev, MachineRecord{})
+                             : step_for(view, machine, rev, record->second);
+        if (one) {
+            plan.push_back(*one);
         }
     }
-    std::set<Machine> known = registered;
-    for (const auto& [machine, record] : records) {
+    std::set<Machine> known = view.registered;
+    for (const auto& [machine, record] : view.records) {
         known.insert(machine);
     }
     for (const Machine& machine : known) {
-        if (!branches.contains(machine.str())) {
-            plan.push_back(
-                {.kind = Step::Kind::kForget, .machine = machine, .rev = std::nullopt, .why = {}});
+        if (!view.branches.contains(machine.str())) {
+            plan.push_back(step(Step::Kind::kForget, machine));
         }
     }
     return plan;
@@ -86,7 +83,7 @@ std::vector<Repair> plan_repairs(const Records::All& records,
     for (const auto& [path, record] : records) {
         const MachineState* state = state_of(path);
         const bool up = state != nullptr && state->is_up();
-        if (record.target() && !up) {
+        if (record.target() && !up && !(state != nullptr && state->rests())) {
             plan.push_back({.kind = Repair::Kind::kResume, .path = path});
         } else if (!record.target() && up) {
             plan.push_back({.kind = Repair::Kind::kStop, .path = path});

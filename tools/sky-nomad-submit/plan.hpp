@@ -17,6 +17,7 @@ struct Step {
     enum class Kind {
         kDeploy, ///< as an accepted push of `rev`: clears want and pin
         kResume, ///< bring up what the record wants, pin and all
+        kCheck,  ///< all is well by the record, but nobody looks after it: ask the scheduler
         kStop,   ///< the record wants it stopped
         kForget, ///< the branch is gone: stop, and give its registry entry back
         kReport, ///< nothing to do but to say `why`
@@ -31,14 +32,19 @@ struct Step {
 /// Branches as git has them; names that no machine can have are passed over.
 using Branches = std::map<std::string, Revision>;
 
-/// Compares the branches of one repository with its records: what `ensure` does. Nothing to do: an
-/// empty plan. A start that failed in `session` is reported, not tried again. `registered`:
-/// machines of the repository with a registry entry; one without a branch (its first build failed)
-/// gives it back.
-[[nodiscard]] std::vector<Step> plan_ensure(const Branches& branches,
-                                            const std::map<Machine, MachineRecord>& records,
-                                            const std::set<Machine>& registered,
-                                            const std::optional<BuildId>& session);
+/// One repository, as git, our records and a glance at the host show it.
+struct RepoView {
+    Branches branches;
+    std::map<Machine, MachineRecord> records;
+    std::set<Machine> registered; ///< has a registry entry
+    std::set<Machine> watched;    ///< the host looks after it
+    std::optional<BuildId> session;
+};
+
+/// What `ensure` does. Nothing to do: an empty plan. A start that failed in the same session is
+/// reported, not tried again. A registry entry without a branch (a first build that failed) is
+/// given back.
+[[nodiscard]] std::vector<Step> plan_ensure(const RepoView& view);
 
 /// Compares records with what the scheduler sees: what `reconcile` does after ensure. Resumes what
 /// should run and does not, stops what runs and should not.

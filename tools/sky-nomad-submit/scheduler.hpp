@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,9 +25,12 @@ struct MachineState {
     std::vector<std::string> address;
     std::int64_t restarts = 0;
     std::optional<std::string> why;
+    bool lives = false; ///< a process of it is there
 
     /// Something of it lives, or will by itself.
-    [[nodiscard]] bool is_up() const { return state != "stopped" && state != "failed"; }
+    [[nodiscard]] bool is_up() const { return lives || (state != "stopped" && state != "failed"); }
+    /// It powered itself off and asked to be left so (`on_poweroff`: "stay").
+    [[nodiscard]] bool rests() const;
     /// Strict. Error(kData) naming the key.
     [[nodiscard]] static MachineState parse(std::string_view json);
 };
@@ -70,6 +74,9 @@ class Scheduler {
     [[nodiscard]] virtual Outcome restart(const MachinePath& path, const Watch& watch) = 0;
     /// All machines, or a tenant's. Error(kUnavailable) when it can not say.
     [[nodiscard]] virtual std::vector<MachineState> list(const std::optional<Tenant>& tenant) = 0;
+    /// The tenant's machines that the host looks after, in milliseconds and without asking anybody:
+    /// what is not among them deserves a closer look.
+    [[nodiscard]] virtual std::set<MachinePath> watched(const Tenant& tenant) = 0;
     /// Console bytes to our own stdout, until the end, or until nobody reads when `follow`. The
     /// exit code.
     virtual int logs(const MachinePath& path, bool follow, std::int64_t lines) = 0;

@@ -36,7 +36,7 @@ MachineState MachineState::parse(std::string_view json) {
     if (fields.has("rev")) {
         out.rev = parse_name<Revision>(fields, "rev");
     }
-    static_cast<void>(fields.integer_or("pid", 0, INT64_MAX, 0));
+    out.lives = fields.integer_or("pid", 0, INT64_MAX, 0) > 0;
     fields.each(
         "address",
         [&](const Json& address, const std::string& path) {
@@ -48,6 +48,10 @@ MachineState MachineState::parse(std::string_view json) {
     }
     fields.done();
     return out;
+}
+
+bool MachineState::rests() const {
+    return state == "stopped" && why == "it powered itself off";
 }
 
 int Outcome::failure_code() const {

@@ -3,7 +3,7 @@
 
 #include "sky-nomad-submit/connect.hpp"
 #include "sky-nomad-submit/orders.hpp"
-#include "sky-nomad-submit/plan.hpp"
+#include "sky-nomad-submit/requests.hpp"
 #include "sky-nomad-submit/status.hpp"
 
 #include <sky/cli.hpp>
@@ -26,7 +26,6 @@ using std::chrono::seconds;
 constexpr seconds kRequestWait{60}; ///< for a request that comes at once
 constexpr seconds kDialWait{10};
 constexpr std::size_t kMachinesMost = 256;
-constexpr std::size_t kBranchesMost = 1000;
 
 std::string request_line(bool unbuffered) {
     LineReader reader(STDIN_FILENO, unbuffered ? 4096 : kSpecBytesMax);
@@ -37,27 +36,9 @@ std::string request_line(bool unbuffered) {
     return *line;
 }
 
-void check_version(Fields& fields) {
-    static_cast<void>(fields.integer("v", 1, 1));
-}
-
 MachinePath machine_of(const Desk& desk, Fields& fields) {
     return {desk.tenant_of(fields.optional_string("tenant")), parse_name<Repo>(fields, "repo"),
             parse_name<Machine>(fields, "machine")};
-}
-
-Branches branches_of(Fields& fields) {
-    Branches branches;
-    fields.each_member("branches",
-                       [&](const std::string& name, const Json& rev, const std::string& path) {
-                           const std::string text = string_of(rev, path);
-                           if (!Revision::valid(text) || branches.size() == kBranchesMost) {
-                               fail(ExitCode::kData, "{}: expected a revision, at most {} of them",
-                                    path, kBranchesMost);
-                           }
-                           branches.emplace(name, Revision::parse(text));
-                       });
-    return branches;
 }
 
 void identity_line(const Desk& desk, const std::string& text, bool& refused) {
@@ -126,70 +107,6 @@ void submit_line(const Desk& desk, Orders& orders, const std::string& text) {
         fail(ExitCode::kData, "rev: missing (null stops the machine)");
     }
     orders.add(order, object);
-}
-
-Order::Kind kind_of(Step::Kind kind) {
-    switch (kind) {
-    case Step::Kind::kDeploy:
-        return Order::Kind::kDeploy;
-    case Step::Kind::kResume:
-        return Order::Kind::kResume;
-    case Step::Kind::kStop:
-        return Order::Kind::kSettle;
-    case Step::Kind::kForget:
-    case Step::Kind::kReport:
-        break;
-    }
-    return Order::Kind::kForget;
-}
-
-std::set<Machine> registered_in(const Registry& registry, const Tenant& tenant, const Repo& repo) {
-    std::set<Machine> out;
-    for (const auto& [joined, machine] : registry.machines) {
-        const auto path = MachinePath::parse_joined(joined);
-        if (path.tenant == tenant && path.repo == repo) {
-            out.insert(path.machine);
-        }
-    }
-    return out;
-}
-
-void ensure_line(const Desk& desk, Orders& orders, const std::string& text) {
-    const Json value = parse_json(text, kSpecBytesMax, "request");
-    Fields fields(value, "");
-    check_version(fields);
-    const Tenant tenant = desk.tenant_of(fields.optional_string("tenant"));
-    static_cast<void>(desk.config.tenant(tenant));
-    const Repo repo = parse_name<Repo>(fields, "repo");
-    const Branches branches = branches_of(fields);
-    std::optional<BuildId> session;
-    if (fields.has("session")) {
-        session = parse_name<BuildId>(fields, "session");
-    }
-    fields.done();
-    std::map<Machine, MachineRecord> records;
-    for (const auto& [path, record] : Records(desk.config.state).of_repo(tenant, repo)) {
-        records.emplace(path.machine, record);
-    }
-    const auto registered = registered_in(load_registry(desk.config.state), tenant, repo);
-    for (const Step& step : plan_ensure(branches, records, registered, session)) {
-        Json object = {{"v", 1}, {"repo", repo.str()}, {"machine", step.machine.str()}};
-        if (step.kind == Step::Kind::kReport) {
-            orders.report(
-                step.machine, object,
-                {.code = code(ExitCode::kSomeFailed), .stage = "start", .text = step.why});
-            continue;
-        }
-        if (step.rev) {
-            object["rev"] = step.rev->str();
-        }
-        orders.add({.kind = kind_of(step.kind),
-                    .path = {tenant, repo, step.machine},
-                    .rev = step.rev,
-                    .to = std::nullopt,
-                    .session = session},
-                   object);
-    }
 }
 
 void control_line(const Desk& desk, Orders& orders, const std::string& verb,
@@ -295,12 +212,6 @@ int submit(const Desk& desk) {
     Orders orders(desk);
     return orders.run(
         STDIN_FILENO, [&](const std::string& line) { submit_line(desk, orders, line); }, false);
-}
-
-int ensure(const Desk& desk) {
-    Orders orders(desk);
-    return orders.run(
-        STDIN_FILENO, [&](const std::string& line) { ensure_line(desk, orders, line); }, false);
 }
 
 int control(const Desk& desk, const std::string& verb) {
