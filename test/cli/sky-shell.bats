@@ -364,6 +364,8 @@ raw_push() { # REF-BYTES
     [ -z "$(ls -A "$OUTBOX")" ]
     # However it ended, what runs was looked at.
     [ "$(tail -n 1 "$D/log/ensure" | jq -c '.branches | keys')" = '["slow2"]' ]
+    run -0 sky builds
+    says 'slow: cancelled'
     run -0 push host:infra main:www
 }
 
@@ -395,6 +397,31 @@ raw_push() { # REF-BYTES
     says 'pack exceeds maximum allowed size'
     git reset -q --hard HEAD^
     [ ! -e "$D/log/build" ]
+}
+
+@test "objects that could do harm in a checkout are refused" {
+    local tree commit
+    tree=$(printf '100644 blob %s\t.git\n' "$(git hash-object -w --stdin </dev/null)" | git mktree)
+    commit=$(git commit-tree -m bad "$tree")
+    run -1 push host:infra "$commit:refs/heads/www"
+    says hasDotgit
+    [ ! -e "$D/log/build" ]
+}
+
+@test "many pushes do not leave many packs" {
+    local i packs=$REPOS/infra.git/objects/pack
+    run -0 push host:infra main:www
+    for i in {1..60}; do # as if there had been more
+        git commit -q --allow-empty -m "$i"
+        git pack-objects --revs -q "$packs/pack" >/dev/null < <(printf '%s\n^%s\n' "$(head_rev)" "$(git rev-parse HEAD^)")
+    done
+    chown -R $UID_ALICE "$packs"
+    run -0 push host:infra main:www
+    says 'tidying up'
+    [ "$(find "$packs" -name '*.pack' | wc -l)" -lt 5 ]
+    run -0 push host:infra main:www # and it is whole
+    run -0 git ls-remote host:infra
+    says "$(head_rev)"
 }
 
 @test "git and the hooks get an environment made from nothing, and no descriptor too many" {

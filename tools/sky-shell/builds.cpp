@@ -83,6 +83,25 @@ BuildNote read_note(const Session& session, const BuildId& id) {
     return note;
 }
 
+void close_note(const Session& session, const BuildId& id) noexcept {
+    try {
+        if (!fs::exists(session.build(id) / "build.json")) {
+            return;
+        }
+        auto note = read_note(session, id);
+        if (note.ended) {
+            return;
+        }
+        note.ended = now_text();
+        for (auto& [machine, verdict] : note.verdicts) {
+            verdict = verdict == "building" ? "cancelled" : verdict;
+        }
+        write_note(session, note);
+    } catch (const std::exception& e) { // a note is for people; the push goes on without
+        log::debug("note: {}", e.what());
+    }
+}
+
 std::vector<BuildId> list_builds(const Session& session) {
     std::vector<BuildId> ids;
     const auto directory = session.state.builds(session.tenant);

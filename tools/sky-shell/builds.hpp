@@ -26,6 +26,9 @@ void write_note(const Session& session, const BuildNote& note);
 /// Throws Error(kRefused) when there is no such build.
 [[nodiscard]] BuildNote read_note(const Session& session, const BuildId& id);
 
+/// Marks what a killed push left unsaid in its note. Nothing when it had no note or ended well.
+void close_note(const Session& session, const BuildId& id) noexcept;
+
 /// The latest builds, newest first.
 [[nodiscard]] std::vector<BuildId> list_builds(const Session& session);
 

@@ -73,8 +73,10 @@ int receive(const Session& session, const Repo& repo) {
                                    .working = [&] { return std::filesystem::exists(started); }});
     std::error_code ignored; // a killed hook leaves it; the next push sweeps what is left now
     std::filesystem::remove_all(session.outbox(build), ignored);
+    close_note(session, build);
     const int git_code = outcome_code(outcome, session);
     const int run_code = ensure_after_push(session, repo, build);
+    tidy_repo(session, repo);
     return git_code != 0 ? git_code : run_code;
 }
 

@@ -4,6 +4,7 @@
 #include "sky-shell/git-command.hpp"
 
 #include <sky/error.hpp>
+#include <sky/log.hpp>
 
 #include <algorithm>
 #include <fcntl.h>
@@ -54,6 +55,24 @@ void require_repo(const Session& session, const Repo& repo) {
     if (!fs::is_directory(session.repo(repo))) {
         fail(ExitCode::kRefused, "repository '{}' is not there or not yours (a push makes it)",
              repo.str());
+    }
+}
+
+void tidy_repo(const Session& session, const Repo& repo) noexcept {
+    constexpr std::ptrdiff_t kManyPacks = 50;
+    try {
+        const auto packs = session.repo(repo) / "objects/pack";
+        const auto count = std::count_if(
+            fs::directory_iterator(packs), fs::directory_iterator(),
+            [](const fs::directory_entry& entry) { return entry.path().extension() == ".pack"; });
+        if (count > kManyPacks) {
+            log::say("-----> tidying up the repository");
+            static_cast<void>(git_command(session, repo, new_build_id())
+                                  .args({"-C", session.repo(repo).string(), "gc", "--quiet"})
+                                  .capture("", 65536, std::chrono::minutes(10), true));
+        }
+    } catch (const std::exception& e) {
+        log::debug("gc: {}", e.what());
     }
 }
 

@@ -13,6 +13,10 @@ void create_repo(const Session& session, const Repo& repo);
 /// Throws Error(kRefused), in the words that a denied one would get, when there is no such repo.
 void require_repo(const Session& session, const Repo& repo);
 
+/// Repacks the repo once many pushes have left a pack each, and drops what refused pushes brought
+/// two weeks ago. Call it with the lock held; what fails costs room and nothing else.
+void tidy_repo(const Session& session, const Repo& repo) noexcept;
+
 /// All repos of the tenant, by name. Throws Error when the directory can not be read.
 [[nodiscard]] std::vector<Repo> list_repos(const Session& session);
 
