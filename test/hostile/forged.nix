@@ -4,20 +4,24 @@ nixpkgs:
 let
   pkgs = nixpkgs.legacyPackages.x86_64-linux;
   # As text, so that keys may stand twice and numbers be what they like.
-  build =
-    name: script:
-    builtins.derivation {
-      inherit name;
-      system = "x86_64-linux";
-      builder = "/bin/sh";
-      args = [
-        "-c"
-        script
-      ];
-    };
+  make =
+    name: script: env:
+    builtins.derivation (
+      {
+        inherit name;
+        system = "x86_64-linux";
+        builder = "/bin/sh";
+        args = [
+          "-c"
+          script
+        ];
+      }
+      // env
+    );
+  build = name: script: make name script { };
 in
 rec {
-  inherit pkgs build;
+  inherit pkgs make build;
 
   # A manifest that would be granted, changed by `change`.
   manifest =
@@ -32,14 +36,7 @@ rec {
       runner = "${runner}";
       toplevel = null;
       store = "disk";
-      interfaces = [
-        {
-          id = "sky0";
-          mac = builtins.head identity.macs;
-          network = "default";
-          queues = 1;
-        }
-      ];
+      interfaces = [ ];
       volumes = [
         {
           name = "root";
@@ -54,8 +51,20 @@ rec {
     }
     // change;
 
-  # Not a hypervisor: it sleeps.
-  runner = pkgs.writeShellScriptBin "microvm-run" "while true; do ${pkgs.busybox}/bin/sleep 60; done";
+  interface = identity: change: {
+    id = "sky0";
+    mac = builtins.head identity.macs;
+    network = "default";
+    queues = 1;
+  } // change;
+
+  # A hypervisor with nothing in it: it answers, and that is all a host waits for.
+  runner = pkgs.writeShellScriptBin "microvm-run" ''
+    exec ${pkgs.qemu}/bin/qemu-system-x86_64 -machine none -nodefaults -nographic -qmp unix:/sky/run/qmp.sock,server=on,wait=off
+  '';
+
+  # What shells, terminals, nft, JSON, paths and people may take for more than text.
+  evil = builtins.fromJSON ''"x\n\r\t\u001b[2J\u001b]0;pwned\u0007\"'$(touch pwned)`touch pwned`;''${PATH}%s|&<>../../etc"'';
 
   # deployment: identity -> derivation.
   from = deployment: {
@@ -69,6 +78,7 @@ rec {
         pkgs.writeTextFile = _: deployment given._module.args.skyflake.identity;
       };
   };
-  text = json: from (identity: build "skyflake-forged" "mkdir $out; echo '${json identity}' > $out/manifest.json");
+  text = json: from (identity: make "skyflake-forged" ''mkdir $out; echo "$json" > $out/manifest.json'' { json = json identity; });
   asks = change: text (identity: builtins.toJSON (manifest identity change));
+  asksFor = change: text (identity: builtins.toJSON (manifest identity (change identity)));
 }

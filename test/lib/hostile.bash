@@ -34,12 +34,12 @@ END
 }
 
 # flake NAME=NIX...: a flake of these configurations and nothing else, committed. In scope: forged.nix of this
-# directory (as `forge`), nixpkgs.
+# directory, nixpkgs.
 flake() {
     local each
     cp "$SKY_SOURCE/test/hostile/forged.nix" .
     {
-        echo "{ outputs = { self, nixpkgs }: let forge = import ./forged.nix nixpkgs; in { nixosConfigurations = {"
+        echo "{ outputs = { self, nixpkgs }: with import ./forged.nix nixpkgs; { nixosConfigurations = {"
         for each; do printf '  %s = %s;\n' "${each%%=*}" "${each#*=}"; done
         echo '}; }; }'
     } >flake.nix
@@ -50,3 +50,7 @@ flake() {
 # refused MACHINE TEXT: the last push refused this branch with this text.
 # shellcheck disable=SC2154 # bats' run sets output
 refused() { says "! [remote rejected] main -> $1 ($2"; }
+
+# shellcheck disable=SC2154
+# What no verdict may hold: what a terminal takes for more than text.
+plain() { [ "$(LC_ALL=C tr -d '\t\n -~' <<<"$output" | wc -c)" = 0 ] || { cat -v <<<"$output" >&2; false; }; }
