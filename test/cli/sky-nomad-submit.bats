@@ -170,7 +170,9 @@ said() { cat "$top/stderr"; }
     said | grep -q 'the host is on fire'
     run ensure <<<"$(branches "$BUILD" www "$A")"
     [ "$status" = 1 ]
-    [ "$(calls | wc -l)" = 1 ] # the same push does not try twice
+    [ "$(calls | wc -l)" = 1 ] # the same push does not try twice, nor tell twice
+    [ -z "$(said)" ]
+    [ "$(jq -r .error.text <<<"$output")" = 'the host is on fire' ]
     rm "$top/vm/away"
     run ensure <<<"$(branches 01j8000000000001 www "$A")"
     [ "$status" = 0 ]

@@ -101,6 +101,7 @@ TEST_CASE("ensure tries a failed start again, but not in the session that failed
     REQUIRE(steps.size() == 1);
     CHECK(steps[0].kind == Kind::kReport);
     CHECK(steps[0].why == "no room");
+    CHECK(steps[0].told);
     // Another push in between is another matter.
     CHECK(plan({{"www", rev('c')}}, failed) == std::vector{Kind::kDeploy});
     // Nobody's session equals nobody's.
@@ -115,6 +116,7 @@ TEST_CASE("a machine that is held back is reported and left alone") {
     held.pin = MachineRecord::Pin{.rev = rev('b'), .why = "a held back"};
     held.did.why = "aaaaaaa held back: not ready";
     CHECK(plan(kWwwAtA, held) == std::vector{Kind::kReport});
+    CHECK_FALSE(plan_ensure(view(kWwwAtA, held))[0].told);
     CHECK(plan({{"www", rev('c')}}, held) == std::vector{Kind::kDeploy});
 }
 

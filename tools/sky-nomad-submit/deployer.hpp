@@ -38,7 +38,7 @@ struct Verdict {
     std::string text = {};    ///< what went wrong, or how it went: a line for people
     std::string state = {};   ///< running, stopped, failed
     std::string address = {}; ///< the first, if it runs
-    bool quiet = false;       ///< nobody needs to hear of it
+    bool quiet = false;       ///< people need not hear of it
 };
 
 /// Carries orders out: record, admission, scheduler, verdict. Safe to call from several threads,

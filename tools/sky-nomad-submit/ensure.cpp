@@ -72,9 +72,11 @@ void carry_out(const Desk& desk, Orders& orders, const Contact& about,
         }
         Json object = {{"v", 1}, {"repo", path.repo.str()}, {"machine", path.machine.str()}};
         if (step.kind == Step::Kind::kReport) {
-            orders.report(
-                step.machine, object,
-                {.code = code(ExitCode::kSomeFailed), .stage = "start", .text = step.why});
+            orders.report(step.machine, object,
+                          {.code = code(ExitCode::kSomeFailed),
+                           .stage = "start",
+                           .text = step.why,
+                           .quiet = step.told});
             continue;
         }
         if (step.rev) {

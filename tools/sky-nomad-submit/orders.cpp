@@ -71,8 +71,10 @@ void Orders::bad(int error_code, const std::string& text) {
 void Orders::tell(const Machine& machine, Json object, const Verdict& verdict) {
     if (verdict.code != 0) {
         failed_ = verdict.code;
-        for (const auto& line : wrapped("error: " + machine.str() + ":", verdict.text)) {
-            crew_.say(line);
+        if (!verdict.quiet) {
+            for (const auto& line : wrapped("error: " + machine.str() + ":", verdict.text)) {
+                crew_.say(line);
+            }
         }
         object["error"] = {{"stage", verdict.stage},
                            {"code", verdict.code},

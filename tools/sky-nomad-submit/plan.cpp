@@ -9,11 +9,12 @@ namespace {
 using State = MachineRecord::State;
 
 Step step(Step::Kind kind, const Machine& machine) {
-    return {.kind = kind, .machine = machine, .rev = std::nullopt, .why = {}};
+    return {.kind = kind, .machine = machine, .rev = std::nullopt, .why = {}, .told = false};
 }
 
-Step report(const Machine& machine, const MachineRecord& record) {
+Step report(const RepoView& view, const Machine& machine, const MachineRecord& record) {
     Step out = step(Step::Kind::kReport, machine);
+    out.told = view.session && record.did.session == view.session;
     out.why = record.did.why.value_or("failed");
     return out;
 }
@@ -35,10 +36,10 @@ std::optional<Step> step_for(const RepoView& view, const Machine& machine, const
         if (!view.watched.contains(machine)) {
             return step(Step::Kind::kCheck, machine);
         }
-        return did.why ? std::optional(report(machine, record)) : std::nullopt; // held back
+        return did.why ? std::optional(report(view, machine, record)) : std::nullopt; // held back
     }
     if (tried) {
-        return report(machine, record);
+        return report(view, machine, record);
     }
     return step(target ? Step::Kind::kResume : Step::Kind::kStop, machine);
 }

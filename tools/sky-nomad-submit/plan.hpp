@@ -26,6 +26,7 @@ struct Step {
     Machine machine;
     std::optional<Revision> rev; ///< for kDeploy
     std::string why;             ///< for kReport
+    bool told = false;           ///< for kReport: people heard it in this session
     bool operator==(const Step&) const = default;
 };
 
