@@ -12,6 +12,7 @@
 #include <grp.h>
 #include <linux/audit.h>
 #include <linux/capability.h>
+#include <linux/keyctl.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -58,10 +59,8 @@ void check(int result, const char* what) {
 void set_capabilities(std::uint64_t wanted) {
     __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
     std::array<__user_cap_data_struct, 2> data{};
-    for (std::size_t i = 0; i < data.size(); ++i) {
-        data.at(i).effective = static_cast<std::uint32_t>(wanted >> (32 * i));
-        data.at(i).permitted = data.at(i).effective;
-    }
+    data[0].effective = data[0].permitted = static_cast<std::uint32_t>(wanted);
+    data[1].effective = data[1].permitted = static_cast<std::uint32_t>(wanted >> 32U);
     check(static_cast<int>(::syscall(SYS_capset, &header, data.data())), "drop capabilities");
 }
 
@@ -118,6 +117,8 @@ void unshare_all() {
 }
 
 void become(const Identity& who) {
+    // The keys of whoever started us are not for it. A kernel without keyrings says ENOSYS.
+    static_cast<void>(::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr));
     drop_bounding();
     change_ids(who);
     set_capabilities(0);

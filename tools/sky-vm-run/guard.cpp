@@ -11,6 +11,7 @@
 #include <sky/record.hpp>
 #include <sky/registry.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -38,6 +39,16 @@ std::vector<gid_t> runner_groups() {
     struct stat info {};
     const bool there = ::stat("/dev/kvm", &info) == 0 && S_ISCHR(info.st_mode);
     return there && info.st_gid != 0 ? std::vector<gid_t>{info.st_gid} : std::vector<gid_t>{};
+}
+
+/// No file that a runner has needs more than this: its disks are files that it could let grow until
+/// the host's storage is full. Guest memory may be a file, too.
+std::uint64_t largest_file(const Spec& spec) {
+    std::uint64_t mib = spec.mem_mib;
+    for (const auto& disk : spec.volumes) {
+        mib = std::max(mib, disk.size_mib);
+    }
+    return (mib + 64) << 20U;
 }
 
 struct Runner {
@@ -173,6 +184,7 @@ int guard_life(const Vm& machine, const Started& started, GuardFiles files, Fd s
         fail_errno("cannot set the host name");
     }
     limit_resources(kRunnerFiles);
+    limit_file_size(largest_file(running.spec));
     forbid_namespaces();
     become_starter({of(running, MachineUid::kGuard), {}});
     Fd signals = child_signals();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/boot.hpp>
+#include <sky-vm-run/events.hpp>
 #include <sky-vm-run/network.hpp>
 #include <sky-vm-run/processes.hpp>
 #include <sky-vm-run/qmp.hpp>
@@ -14,15 +15,10 @@
 #include <sky/lock.hpp>
 #include <sky/log.hpp>
 
-#include <array>
 #include <charconv>
-#include <csignal>
 #include <functional>
 #include <nlohmann/json.hpp>
-#include <poll.h>
-#include <sys/inotify.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,29 +31,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr milliseconds kLook{30 * 1000}; ///< between two looks at a machine that is ready
 constexpr milliseconds kProbe{500};      ///< between two looks whether a machine is ready
-
-Fd watch_signals() {
-    sigset_t set;
-    sigemptyset(&set);
-    for (const int signal : {SIGTERM, SIGINT, SIGCHLD}) {
-        sigaddset(&set, signal);
-    }
-    ::sigprocmask(SIG_BLOCK, &set, nullptr);
-    Fd fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-    if (!fd) {
-        fail_errno("cannot watch signals");
-    }
-    return fd;
-}
-
-/// Readable when a file was renamed into the machine's directory: want.json or spec.json is new.
-Fd watch_directory(const std::filesystem::path& directory) {
-    Fd fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-    if (!fd || ::inotify_add_watch(fd.get(), directory.c_str(), IN_MOVED_TO | IN_ONLYDIR) < 0) {
-        fail_errno("cannot watch '{}'", directory.string());
-    }
-    return fd;
-}
 
 /// True for failures that waiting may mend.
 bool passes(const Error& e) {
@@ -81,8 +54,7 @@ bool passes(const Error& e) {
 
 class Supervisor {
   public:
-    explicit Supervisor(const Vm& vm)
-        : vm_(vm), signals_(watch_signals()), changes_(watch_directory(vm.files.base())) {}
+    explicit Supervisor(const Vm& vm) : vm_(vm), events_(vm.files.base()) {}
 
     int run();
 
@@ -99,19 +71,16 @@ class Supervisor {
     void probe();
     bool lost_share();
     int leave();
-    bool wait(int fd, milliseconds limit);
     void tell(const char* state, const std::string& why);
 
     const Vm& vm_;
-    Fd signals_;
-    Fd changes_;
+    Events events_;
     Want want_;
     std::optional<Spec> spec_;
     std::optional<Running> running_;
     std::optional<Process> guard_process_;
     std::optional<Fd> guard_;
     pid_t runner_ = 0;
-    bool terminating_ = false;
     bool rests_ = false;
     bool prepared_ = false;
     std::string hopeless_; ///< why; empty: not
@@ -157,7 +126,7 @@ void Supervisor::look() {
 
 Facts Supervisor::facts() const {
     Facts f;
-    f.terminating = terminating_;
+    f.terminating = events_.terminating();
     f.want_running = want_.running && spec_.has_value();
     f.alive = guard_.has_value();
     f.current = f.alive && spec_ && running_->serial == want_.serial &&
@@ -197,25 +166,6 @@ void Supervisor::tell(const char* state, const std::string& why) {
     log::info("{}{}{}", state, why.empty() ? "" : ": ", why);
 }
 
-/// Waits for `fd` (-1: nothing), a wish or a signal; true when `fd` is readable.
-bool Supervisor::wait(int fd, milliseconds limit) {
-    std::array<pollfd, 3> entries{
-        {{fd, POLLIN, 0}, {signals_.get(), POLLIN, 0}, {changes_.get(), POLLIN, 0}}};
-    ::poll(entries.data(), entries.size(), static_cast<int>(limit.count()));
-    if (entries[1].revents != 0) {
-        signalfd_siginfo info{};
-        while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
-            terminating_ = terminating_ || info.ssi_signo != SIGCHLD;
-        }
-    }
-    if (entries[2].revents != 0) {
-        alignas(inotify_event) std::array<char, 4096> buffer{};
-        while (::read(changes_.get(), buffer.data(), buffer.size()) > 0) {
-        }
-    }
-    return entries[0].revents != 0;
-}
-
 /// Does `work`; when it fails, says so and sets when, or whether, to try again.
 void Supervisor::attempt(const std::function<void(const BootHooks&)>& work) {
     const Want want = want_;
@@ -223,9 +173,9 @@ void Supervisor::attempt(const std::function<void(const BootHooks&)>& work) {
         .tell = [this](const char* state, const std::string& why) { tell(state, why); },
         .wait =
             [&](int fd, milliseconds limit) {
-                const bool ready = wait(fd, limit);
+                const bool ready = events_.wait(fd, limit);
                 read_wishes();
-                if (terminating_ || !(want_ == want)) {
+                if (events_.terminating() || !(want_ == want)) {
                     throw Interrupted{};
                 }
                 return ready;
@@ -335,7 +285,7 @@ bool Supervisor::lost_share() {
 
 void Supervisor::watch(const Facts& now) {
     if (!now.current) {
-        if (wait(guard_->get(), now.backoff > milliseconds::zero() ? now.backoff : kLook)) {
+        if (events_.wait(guard_->get(), now.backoff > milliseconds::zero() ? now.backoff : kLook)) {
             died();
         }
         return;
@@ -349,12 +299,12 @@ void Supervisor::watch(const Facts& now) {
         tell(said_.c_str(), why_);
     }
     const bool settled = said_ == "ready";
-    if (wait(guard_->get(), settled ? kLook : kProbe)) {
+    if (events_.wait(guard_->get(), settled ? kLook : kProbe)) {
         died();
     } else if (lost_share()) {
         log::error("virtiofsd has gone: ending the machine, which can not read its store");
         kill_block(running_->uid, seconds(10));
-    } else if (!settled && !terminating_) {
+    } else if (!settled && !events_.terminating()) {
         probe();
     }
 }
@@ -366,7 +316,7 @@ int Supervisor::leave() {
         return code(ExitCode::kSomeFailed);
     }
     tell("stopped", rests_ && want_.running ? "it powered itself off"
-                    : terminating_          ? "the supervisor was told to stop"
+                    : events_.terminating() ? "the supervisor was told to stop"
                                             : "");
     return 0;
 }
@@ -391,7 +341,7 @@ int Supervisor::run() {
             stop();
             break;
         case Step::kWait:
-            static_cast<void>(wait(-1, now.backoff));
+            static_cast<void>(events_.wait(-1, now.backoff));
             break;
         case Step::kBoot:
             boot_once();
