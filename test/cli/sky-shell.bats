@@ -384,7 +384,7 @@ raw_push() { # REF-BYTES
 
 @test "an upload that does not move lets go of the repo" {
     config '.push.idle_s = 1'
-    run -75 sky "git-receive-pack 'infra'" < <(sleep 15)
+    run -75 sky "git-receive-pack 'infra'" < <(exec 3>&- && sleep 15)
     says 'nothing came for 1 s'
     run -0 push host:infra main:www
 }

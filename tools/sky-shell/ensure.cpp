@@ -20,6 +20,9 @@ namespace {
 
 using std::chrono::steady_clock;
 
+/// Enough for every machine of a repo to start; nobody holds a repo's lock for longer.
+constexpr std::chrono::minutes kMostTime{30};
+
 std::string holder_line(const std::string& what) {
     return fmt::format("{} from {}, since {}", what, client_address(), now_text());
 }
@@ -83,7 +86,7 @@ Ensured ensure_locked(const Session& session, const Repo& repo, const BuildId& c
                        {"session", contact.str()}};
     const auto answer = tool_command(session, "sky-nomad-submit")
                             .arg("ensure")
-                            .capture(dump_json(request) + "\n", 16U << 20U);
+                            .capture(dump_json(request) + "\n", 16U << 20U, kMostTime);
     Ensured result{answer.exit_code, problems_of(answer.out)};
     if (result.code == 0 && !result.why.empty()) {
         result.code = code(ExitCode::kSomeFailed);

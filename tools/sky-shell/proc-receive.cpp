@@ -52,9 +52,11 @@ void greet(const Session& session, const Repo& repo, const BuildId& build, const
            const std::vector<Step>& steps) {
     const auto count = std::count_if(steps.begin(), steps.end(),
                                      [](const Step& s) { return s.kind == Step::Kind::kBuild; });
-    log::say(fmt::format("-----> {}/{}: {} machine{} (build {}, Ctrl-C cancels)",
-                         session.tenant.str(), repo.str(), count, count == 1 ? "" : "s",
-                         build.str()));
+    if (count > 0) {
+        log::say(fmt::format("-----> {}/{}: {} machine{} (build {}, Ctrl-C cancels)",
+                             session.tenant.str(), repo.str(), count, count == 1 ? "" : "s",
+                             build.str()));
+    }
     if (!push.options.empty()) {
         log::say("warning: push options mean nothing here");
     }

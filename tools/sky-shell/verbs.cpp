@@ -162,7 +162,7 @@ int change_verb(const Session& session, const Change& request) {
     // It tells the client itself, on stderr, how it went; its JSON is for pipes.
     return tool_command(session, "sky-nomad-submit")
         .arg(verb)
-        .capture(dump_json(line) + "\n", kMostAnswer)
+        .capture(dump_json(line) + "\n", kMostAnswer, std::chrono::minutes(30))
         .exit_code;
 }
 
