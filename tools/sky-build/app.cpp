@@ -34,7 +34,7 @@ struct Options {
 /// Whose code it is: the uid's, for good; root says --tenant and becomes it.
 Tenant become_tenant(const Config& config, const Options& options) {
     if (::geteuid() != 0) {
-        const auto tenant = config.tenant_of(::geteuid());
+        auto tenant = config.tenant_of(::geteuid());
         if (!tenant || (!options.tenant.empty() && options.tenant != tenant->str())) {
             fail(ExitCode::kRefused, "uid {} is not {} (ask the operator)", ::geteuid(),
                  options.tenant.empty() ? "a tenant" : "that tenant");
