@@ -1,6 +1,9 @@
 #!/usr/bin/env bats
 # sky-vm-run by itself: a private state, a real QEMU with a guest that knows the power button, no network.
 
+# What is single-quoted is for the guest, helpers are called by wait_for, stderr is set by run.
+# shellcheck disable=SC2016,SC2154,SC2317
+
 bats_require_minimum_version 1.5.0
 
 setup_file() {
