@@ -268,6 +268,9 @@ s.serve_forever()' >"$top/port" 2>"$top/hits" 3>&- &
     SKY_CONFIG=$top/config.new run -1 push www db
     [ "$(of www .error.text)" = "evaluation took longer than 2 s" ]
     [ "$(of db .error.text)" = "the build took longer than 2 s" ]
+    flake '{ www = { run = "while :; do echo loud >&2; done"; }; }' # output does not put it off
+    SKY_CONFIG=$top/config.new run -1 push www
+    [ "$(of www .error.text)" = "the build took longer than 2 s" ]
     no_process_left
 }
 

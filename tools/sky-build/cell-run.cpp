@@ -26,6 +26,7 @@ using std::chrono::steady_clock;
 namespace {
 
 constexpr std::size_t kTail = 65536;
+constexpr std::chrono::seconds kDeath{2};
 
 /// One descriptor of the child's: false at its end.
 bool drain(int fd, const std::function<void(std::string_view)>& take) {
@@ -37,39 +38,67 @@ bool drain(int fd, const std::function<void(std::string_view)>& take) {
     return n > 0 || (n < 0 && errno == EINTR);
 }
 
-/// Reads both pipes until they end or the limit passes.
+enum class End { kDone, kLate, kCancelled };
+
+/// Follows the child until it and both its pipes have ended, the limit passes, or the work is
+/// cancelled. Output that never stops does not put the limit off.
 class Collector {
   public:
-    Collector(Fd out, Fd err, const CellOptions& options)
-        : out_(std::move(out)), err_(std::move(err)), options_(&options) {}
+    Collector(Fd out, Fd err, Fd child, const CellOptions& options)
+        : out_(std::move(out)), err_(std::move(err)), child_(std::move(child)), options_(&options) {
+    }
 
-    void collect(CellResult& result, const Cancel& cancel) {
+    End collect(CellResult& result, const Cancel& cancel) {
         const auto end = steady_clock::now() + options_->limit;
-        while (out_ || err_) {
-            std::array<pollfd, 3> entries{
-                {{out_.get(), POLLIN, 0}, {err_.get(), POLLIN, 0}, {cancel.fd(), POLLIN, 0}}};
-            const auto left = std::chrono::duration_cast<milliseconds>(end - steady_clock::now());
-            const int n = ::poll(entries.data(), entries.size(),
-                                 static_cast<int>(std::clamp<long>(left.count(), 0, 60'000)));
+        while (out_ || err_ || child_) {
+            wait(end, cancel.fd());
             if (cancel.is_set()) {
-                throw Cancelled{};
+                return End::kCancelled;
             }
-            if (n == 0 && steady_clock::now() >= end) {
-                result.late = true;
-                return;
+            if (steady_clock::now() >= end) {
+                return End::kLate;
             }
-            if (entries[0].revents != 0 &&
-                !drain(out_.get(), [&](auto data) { out(result, data); })) {
-                out_.reset();
-            }
-            if (entries[1].revents != 0 &&
-                !drain(err_.get(), [&](auto data) { err(result, data); })) {
-                err_.reset();
-            }
+            take([&](std::string_view data) { out(result, data); },
+                 [&](std::string_view data) { err(result, data); });
+        }
+        return End::kDone;
+    }
+
+    /// After the kill: the last process of the cell takes the pipes with it.
+    void await_end() {
+        const auto end = steady_clock::now() + kDeath;
+        while ((out_ || err_ || child_) && steady_clock::now() < end) {
+            wait(end, -1);
+            take([](std::string_view) {}, [](std::string_view) {});
         }
     }
 
   private:
+    void wait(steady_clock::time_point end, int cancel) {
+        const auto left = std::chrono::ceil<milliseconds>(end - steady_clock::now());
+        entries_ = {{{out_.get(), POLLIN, 0},
+                     {err_.get(), POLLIN, 0},
+                     {child_.get(), POLLIN, 0},
+                     {cancel, POLLIN, 0}}};
+        if (::poll(entries_.data(), entries_.size(),
+                   static_cast<int>(std::clamp<long>(left.count(), 0, 60'000))) < 0) {
+            entries_ = {};
+        }
+    }
+
+    template <typename Out, typename Err>
+    void take(const Out& out, const Err& err) {
+        if (entries_[0].revents != 0 && !drain(out_.get(), out)) {
+            out_.reset();
+        }
+        if (entries_[1].revents != 0 && !drain(err_.get(), err)) {
+            err_.reset();
+        }
+        if (entries_[2].revents != 0) {
+            child_.reset();
+        }
+    }
+
     void out(CellResult& result, std::string_view data) const {
         result.out.append(data);
         if (result.out.size() > options_->out_cap) {
@@ -87,8 +116,10 @@ class Collector {
         }
     }
 
+    std::array<pollfd, 4> entries_{};
     Fd out_;
     Fd err_;
+    Fd child_; ///< a pidfd
     const CellOptions* options_;
 };
 
@@ -121,11 +152,17 @@ CellResult Cell::run(const CellCommand& command, const CellOptions& options) con
     Child child = program.spawn();
     out.write.reset();
     err.write.reset();
-    Collector(std::move(out.read), std::move(err.read), options).collect(result, *cancel_);
-    if (result.late) {
+    Collector collector(std::move(out.read), std::move(err.read), child.pidfd(), options);
+    const End end = collector.collect(result, *cancel_);
+    if (end != End::kDone) {
         child.kill(SIGKILL);
+        collector.await_end();
     }
+    result.late = end == End::kLate;
     result.exit_code = child.wait();
+    if (end == End::kCancelled) {
+        throw Cancelled{};
+    }
     return result;
 }
 
