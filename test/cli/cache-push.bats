@@ -402,18 +402,22 @@ nothing_published() {
 }
 
 @test "pushes of several machines at once share a cache" {
-    local m pids=()
-    for m in a b c d; do
-        object $m | "$SKY_BIN/sky-cache-push" push --tenant alice >"$top/out.$m" 2>/dev/null 3>&- &
-        pids+=($!)
+    local m pids
+    for _ in 1 2 3 4 5; do
+        rm -rf "$cache" "$state/deployments/alice"
+        pids=()
+        for m in a b c d e f; do
+            object $m | "$SKY_BIN/sky-cache-push" push --tenant alice >"$top/out.$m" 2>"$top/err.$m" 3>&- &
+            pids+=($!)
+        done
+        for m in "${pids[@]}"; do wait "$m"; done
+        for m in a b c d e f; do
+            [ "$(jq .cached "$top/out.$m")" = true ]
+            record $m >/dev/null
+        done
+        [ "$(find "$cache" -name '*.narinfo' | wc -l)" = 3 ]
+        [ -z "$(find "$cache/tmp" -mindepth 1)" ]
     done
-    for m in "${pids[@]}"; do wait "$m"; done
-    for m in a b c d; do
-        [ "$(jq .cached "$top/out.$m")" = true ]
-        record $m >/dev/null
-    done
-    [ "$(find "$cache" -name '*.narinfo' | wc -l)" = 3 ]
-    [ -z "$(find "$cache/tmp" -mindepth 1)" ]
 }
 
 @test "--help, --version, a wrong command line, dry-run" {

@@ -34,8 +34,9 @@ fs::path random_in(const fs::path& directory) {
 void Staging::sweep(const fs::path& parent) {
     std::vector<fs::path> dead;
     for (const auto& entry : fs::directory_iterator(parent)) {
-        const Fd fd = open_file(entry.path(), O_RDONLY | O_NOFOLLOW);
-        if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) {
+        const Fd fd(::open(entry.path().c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+        // Not there: its push has just removed it.
+        if (fd && ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) {
             dead.push_back(entry.path());
         }
     }
@@ -73,13 +74,17 @@ void make_own_directories(const fs::path& path) {
 }
 
 std::uint64_t bytes_below(const fs::path& directory) {
-    std::error_code none;
+    // By hand: a recursive iterator ends or throws at a directory that another push has just
+    // removed.
     std::uint64_t sum = 0;
-    for (const auto& entry : fs::recursive_directory_iterator(directory, none)) {
-        std::error_code gone; // a file that another push has just renamed
-        if (entry.is_regular_file(gone)) {
-            const auto size = entry.file_size(gone);
-            sum += gone ? 0 : size;
+    std::error_code gone;
+    for (const auto& entry : fs::directory_iterator(directory, gone)) {
+        std::error_code ignored;
+        if (entry.is_directory(ignored)) {
+            sum += bytes_below(entry.path());
+        } else {
+            const auto size = entry.file_size(ignored);
+            sum += ignored ? 0 : size;
         }
     }
     return sum;

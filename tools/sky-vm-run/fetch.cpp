@@ -118,10 +118,7 @@ class Incoming {
     explicit Incoming(int store) : parent_(directory_in(store, kIncoming)), name_(random_name()) {
         const DirectoryLock lock(parent_.get()); // nobody sweeps between mkdir and flock
         for (const auto& name : names_in(parent_.get())) {
-            const Fd fd = open_beneath(parent_.get(), name, O_RDONLY | O_DIRECTORY);
-            if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) {
-                remove_tree(parent_.get(), name);
-            }
+            sweep(name);
         }
         own_ = directory_in(parent_.get(), name_.c_str());
         if (::flock(own_.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -136,6 +133,19 @@ class Incoming {
     [[nodiscard]] int parent() const noexcept { return parent_.get(); }
 
   private:
+    void sweep(const std::string& name) const {
+        try {
+            const Fd fd = open_beneath(parent_.get(), name, O_RDONLY | O_DIRECTORY);
+            if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) {
+                remove_tree(parent_.get(), name);
+            }
+        } catch (const SysError& e) {
+            if (e.errno_value() != ENOENT) { // its owner has just removed it
+                throw;
+            }
+        }
+    }
+
     Fd parent_;
     Fd own_;
     std::string name_;
