@@ -165,6 +165,10 @@ Outcome build_machine(const Shared& shared, const Tag& tag, const Request& reque
         const Failure failure{"build", e.code(), e.what()};
         tell_failure(tag, failure, "");
         return failure;
+    } catch (const std::exception& e) {
+        const Failure failure{"build", ExitCode::kBug, std::string("internal error: ") + e.what()};
+        tell_failure(tag, failure, "");
+        return failure;
     }
 }
 

@@ -152,6 +152,8 @@ class Session {
         } catch (const Error& e) {
             failure.code = e.code();
             failure.text = e.what();
+        } catch (const std::exception& e) {
+            failure.text = std::string("internal error: ") + e.what();
         }
         bool first = true;
         for (Job* job : undecided(jobs)) {
