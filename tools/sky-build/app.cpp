@@ -44,7 +44,7 @@ Tenant become_tenant(const Config& config, const Options& options) {
     if (options.tenant.empty()) {
         throw UsageError("root has no cell (say whose with --tenant)");
     }
-    const Tenant tenant = Tenant::parse(options.tenant);
+    Tenant tenant = Tenant::parse(options.tenant);
     const uid_t uid = config.tenant(tenant).uid;
     const passwd* entry = ::getpwuid(uid);
     if (entry == nullptr || uid == 0) {
