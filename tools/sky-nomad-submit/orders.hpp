@@ -35,12 +35,12 @@ class Orders {
     void tell(const Machine& machine, Json object, const Verdict& verdict);
 
     const Desk& desk_;
-    Crew crew_;
     Deployer deployer_;
     int count_ = 0;
     int requests_ = 0;
     std::atomic<int> failed_{0}; ///< code of the last failure
     std::atomic<int> bad_{0};
+    Crew crew_; ///< last: its threads use all the others until it has gone
 };
 
 /// "error: db: ..." broken into lines under 72 columns.
