@@ -119,9 +119,9 @@ void add_inner_verbs(Cli& cli, Verbs& verbs, Words& words) {
         [&] { return run_verb(cli.config(), words.path()); });
     add("cleanup", "remove what a dead machine left",
         [&] { return cleanup_verb(cli.config(), words.path()); });
-    add("guard", "", [&] { return guard_verb(cli.config(), words.path()); });
-    add("share", "", [&] { return share_verb(cli.config(), words.path()); });
-    add("qmp", "", [&] { return qmp_verb(cli.config(), words.path(), words.more); })
+    add("guard", "", [&]() -> int { guard_verb(cli.config(), words.path()); });
+    add("share", "", [&]() -> int { share_verb(cli.config(), words.path()); });
+    add("qmp", "", [&]() -> int { qmp_verb(cli.config(), words.path(), words.more); })
         ->add_option("ASK", words.more)
         ->required();
     add("fetch", "",

@@ -211,13 +211,27 @@ int guard_life(const Vm& machine, const Started& started, GuardFiles files, Fd s
         .run();
 }
 
+/// Ends the launcher, without what exit(3) would run: its children belong to the new pid namespace
+/// by now, so none may be started (LeakSanitizer's would keep the namespace from ending).
+[[noreturn]] void leave_launcher(pid_t pid) noexcept {
+    try {
+        if (pid > 0) {
+            write_all(STDOUT_FILENO, fmt::format("{}\n", pid));
+        }
+    } catch (const std::exception&) { // nobody waits for it any more
+        pid = 0;
+    }
+    ::_exit(pid > 0 ? 0 : static_cast<int>(ExitCode::kSystem));
+}
+
 /// Forks `life` as pid 1 of the new pid namespace; it never returns into this process's caller.
 template <typename F>
 pid_t fork_first(F&& life) {
     unshare_all();
     const pid_t pid = ::fork();
     if (pid < 0) {
-        fail_errno("cannot start the first process of a sandbox");
+        log::error("cannot start the first process of a sandbox");
+        leave_launcher(0);
     }
     if (pid == 0) {
         int code = kExecFailed;
@@ -229,10 +243,6 @@ pid_t fork_first(F&& life) {
         ::_exit(code);
     }
     return pid;
-}
-
-void tell_pid(pid_t pid) {
-    write_all(STDOUT_FILENO, fmt::format("{}\n", pid));
 }
 
 /// A listening socket in root's directory that the runner's uid alone may connect to.
@@ -306,7 +316,7 @@ Started load_started(const Config& config, const MachinePath& machine) {
     return started;
 }
 
-int guard_verb(const Config& config, const MachinePath& path) {
+void guard_verb(const Config& config, const MachinePath& path) {
     const Vm machine(config, path);
     const Started started = load_started(config, path);
     join_cgroups(machine.cgroups(started.running.spec));
@@ -318,14 +328,12 @@ int guard_verb(const Config& config, const MachinePath& path) {
         return guard_life(machine, started, std::move(files), std::move(stood.write));
     });
     stood.write.reset();
-    if (read_all(stood.read.get(), 1, "guard") != "+") {
-        fail(ExitCode::kSystem, "the sandbox of '{}' could not be made", path.text());
-    }
-    tell_pid(pid);
-    return 0;
+    char sign = 0;
+    const bool stands = ::read(stood.read.get(), &sign, 1) == 1;
+    leave_launcher(stands ? pid : 0); // if not, the first process said why
 }
 
-int share_verb(const Config& config, const MachinePath& path) {
+void share_verb(const Config& config, const MachinePath& path) {
     const Vm machine(config, path);
     const Started started = load_started(config, path);
     const Fd socket =
@@ -334,8 +342,8 @@ int share_verb(const Config& config, const MachinePath& path) {
     make_directories(machine.files.root(), 0700);
     const Fd log = open_file(machine.files.share_log(),
                              O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW, 0600);
-    tell_pid(fork_first([&]() -> int { start_share(machine, started, socket.get(), log.get()); }));
-    return 0;
+    leave_launcher(
+        fork_first([&]() -> int { start_share(machine, started, socket.get(), log.get()); }));
 }
 
 } // namespace sky::vm

@@ -13,13 +13,13 @@ namespace sky::vm {
 /// its console; when stdin ends first, the guard ends and with it the sandbox. It writes the
 /// hypervisor's exit code to vm/T.R.M/exit and ends with it. If the guard dies, the kernel ends the
 /// machine. Throws Error.
-int guard_verb(const Config& config, const MachinePath& machine);
+[[noreturn]] void guard_verb(const Config& config, const MachinePath& machine);
 
 /// Verb `share` (hidden): listens at vm/T.R.M/sock/store.sock and leaves virtiofsd behind it in a
 /// view of its own, under the machine's third uid, without capabilities. The socket listens before
 /// the program starts, so nobody has to wait for it. Prints its pid and goes; the program waits for
 /// one byte on stdin as the guard does. Throws Error.
-int share_verb(const Config& config, const MachinePath& machine);
+[[noreturn]] void share_verb(const Config& config, const MachinePath& machine);
 
 /// Reads running.json and the record of its deployment.
 struct Started {

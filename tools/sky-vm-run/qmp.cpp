@@ -49,6 +49,13 @@ std::string ask(int fd, LineReader& reader, std::string_view command) {
     fail(ExitCode::kUnavailable, "the hypervisor does not answer '{}'", command);
 }
 
+std::string speak(std::string_view what) {
+    const Fd fd = connect_monitor();
+    LineReader reader(fd.get(), kReplyMost);
+    static_cast<void>(ask(fd.get(), reader, "qmp_capabilities"));
+    return ask(fd.get(), reader, what == "powerdown" ? "system_powerdown" : "query-status");
+}
+
 } // namespace
 
 std::string qmp_word(std::string_view line) {
@@ -71,7 +78,7 @@ std::string qmp_word(std::string_view line) {
     }
 }
 
-int qmp_verb(const Config& config, const MachinePath& path, std::string_view what) {
+void qmp_verb(const Config& config, const MachinePath& path, std::string_view what) {
     const Vm vm(config, path);
     const auto running = load<Running>(vm.files.running());
     const auto alive = running ? alive_of(running->uid) : Alive{};
@@ -84,15 +91,16 @@ int qmp_verb(const Config& config, const MachinePath& path, std::string_view wha
     }
     const pid_t parent = ::getppid();
     become({running->uid, {}});
-    die_with(parent);
-    // From here on nothing that the machine answers can do more than the machine itself.
-    const Fd fd = connect_monitor();
-    LineReader reader(fd.get(), kReplyMost);
-    static_cast<void>(ask(fd.get(), reader, "qmp_capabilities"));
-    const auto word =
-        ask(fd.get(), reader, what == "powerdown" ? "system_powerdown" : "query-status");
-    write_all(STDOUT_FILENO, word + "\n");
-    return 0;
+    // From here on nothing that the machine answers can do more than the machine itself. Ended by
+    // _exit: what exit(3) may look for (/proc) is the machine's.
+    try {
+        die_with(parent);
+        write_all(STDOUT_FILENO, speak(what) + "\n");
+    } catch (const std::exception& e) {
+        log::error("{}", e.what());
+        ::_exit(static_cast<int>(ExitCode::kUnavailable));
+    }
+    ::_exit(0);
 }
 
 std::string qmp_ask(const Vm& vm, QmpAsk what) noexcept {

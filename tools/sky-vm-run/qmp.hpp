@@ -14,7 +14,7 @@ enum class QmpAsk { kStatus, kPowerdown };
 /// Verb `qmp` (hidden, root): enters the mount namespace of the machine's guard, becomes the
 /// machine's uid for good, speaks QMP at /sky/run/qmp.sock, prints one word: the status of the
 /// guest ("running") or "ok". Throws Error.
-int qmp_verb(const Config& config, const MachinePath& machine, std::string_view ask);
+[[noreturn]] void qmp_verb(const Config& config, const MachinePath& machine, std::string_view ask);
 
 /// Runs that verb as a child with a deadline. The word, or empty when nobody answered sensibly.
 [[nodiscard]] std::string qmp_ask(const Vm& vm, QmpAsk ask) noexcept;
