@@ -97,10 +97,16 @@ EOF
     cp "$SKY_CONFIG" "$BATS_TEST_TMPDIR/config"
     mv "$SKY_CONFIG.new" "$SKY_CONFIG"
     run -1 push main:big
+    local refused=$output
+    run push :big
     mv "$BATS_TEST_TMPDIR/config" "$SKY_CONFIG"
+    output=$refused
     says 1900
     says 1000
     run -1 push main:huge
+    refused=$output
+    run -0 push :huge
+    output=$refused
     says 1000000
     says 2048 # the operator's limit for one machine
 }

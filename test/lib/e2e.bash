@@ -2,7 +2,7 @@
 bats_require_minimum_version 1.5.0
 
 # A tenant's ssh. -n: the test's own stdin is not for them.
-at() { ssh -n -F "$SKY_HOST/ssh_config" "sky-$1" "${@:2}"; }
+at() { ssh -nT -F "$SKY_HOST/ssh_config" "sky-$1" "${@:2}"; }
 sky() { at "${TENANT:-alice}" "$@"; }
 account() { echo "$SKY_PREFIX-$1"; }
 
