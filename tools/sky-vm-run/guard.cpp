@@ -94,11 +94,12 @@ class Guard {
             }
             if (entries[1].revents != 0) {
                 signalfd_siginfo info{};
-                static_cast<void>(::read(signals_.get(), &info, sizeof info));
+                [[maybe_unused]] const auto ignored = ::read(signals_.get(), &info, sizeof info);
                 if (reap()) {
                     pump(64); // what it said last; a child of it that says more is ended with us
                     const std::string text = fmt::format("{}\n", code_);
-                    static_cast<void>(::write(exit_.get(), text.data(), text.size()));
+                    [[maybe_unused]] const auto unheard =
+                        ::write(exit_.get(), text.data(), text.size());
                     return code_;
                 }
             }
