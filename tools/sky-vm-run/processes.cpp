@@ -74,7 +74,6 @@ void each_pid(F&& f) {
 } // namespace
 
 std::optional<Process> parse_process(std::string_view status, std::string_view stat) {
-    Process p;
     const auto state = line_of(status, "State:");
     const auto pid = number<pid_t>(line_of(status, "Pid:"));
     const auto parent = number<pid_t>(line_of(status, "PPid:"));

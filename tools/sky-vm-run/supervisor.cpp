@@ -71,7 +71,7 @@ class Supervisor {
     void probe();
     bool lost_share();
     int leave();
-    void tell(const char* state, const std::string& why);
+    void tell(std::string state, std::string why);
 
     const Vm& vm_;
     Events events_;
@@ -141,18 +141,19 @@ Facts Supervisor::facts() const {
     return f;
 }
 
-void Supervisor::tell(const char* state, const std::string& why) {
+// By value: callers hand over what was said last, which this replaces.
+void Supervisor::tell(std::string state, std::string why) {
     if (said_ != state || since_.empty()) {
         since_ = now_text();
     }
-    said_ = state;
-    why_ = why;
+    said_ = std::move(state);
+    why_ = std::move(why);
     if (guard_ && runner_ == 0) { // it was not the machine's uid yet
         const Alive alive = alive_of(running_->uid);
         runner_ = alive.runner ? alive.runner->pid : 0;
     }
     const StateLine line{.path = vm_.path,
-                         .state = state,
+                         .state = said_,
                          .rev = spec_ ? spec_->rev.str() : "",
                          .spec = spec_ ? spec_->hash() : "",
                          .pid = guard_ ? runner_ : 0,
@@ -160,10 +161,10 @@ void Supervisor::tell(const char* state, const std::string& why) {
                          .address =
                              guard_ && running_ ? running_->address : std::vector<std::string>{},
                          .restarts = backoff_.restarts(),
-                         .why = why,
+                         .why = why_,
                          .serial = want_.serial};
     atomic_write(vm_.files.state(), dump_json(line.json(true)) + "\n", {.durable = false});
-    log::info("{}{}{}", state, why.empty() ? "" : ": ", why);
+    log::info("{}{}{}", said_, why_.empty() ? "" : ": ", why_);
 }
 
 /// Does `work`; when it fails, says so and sets when, or whether, to try again.
@@ -296,7 +297,7 @@ void Supervisor::watch(const Facts& now) {
         // The same deployment from another commit: nothing restarts, the name is new.
         running_->spec = *spec_;
         atomic_write(vm_.files.running(), running_->dump());
-        tell(said_.c_str(), why_);
+        tell(said_, why_);
     }
     const bool settled = said_ == "ready";
     if (events_.wait(guard_->get(), settled ? kLook : kProbe)) {
