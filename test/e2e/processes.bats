@@ -113,7 +113,7 @@ powerless() { # PID UID: all four uids are UID, no group but its own and that of
         fi
     done
     # The builder itself: in a pid, ipc, mount and network namespace that are not the host's.
-    for pid in $(pgrep -u "$(account alice)" -f '(nix build|nix eval|sleep 20)'); do
+    for pid in $(pgrep -u "$(account alice)" -x 'nix|sleep'); do
         own_namespaces "$pid" user mnt pid ipc net
     done
     [ "$in_cell" -ge 2 ]
