@@ -59,8 +59,8 @@ teardown_file() { "$SKY_SOURCE/test/demo" --down --dir "$DEMO" --prefix skyx --u
     says_not "$DEMO"
     run find /sys/fs/cgroup -maxdepth 2 -name skyx
     [ -z "$output" ]
-    run awk '/^Uid:/ && ($2 >= 2400000 && $2 < 2560000)' /proc/[0-9]*/status
-    [ -z "$output" ]
+    nobody_left() { [ -z "$(awk '/^Uid:/ && $2 >= 2400000 && $2 < 2560000' /proc/[0-9]*/status)" ]; }
+    eventually 20 nobody_left # what was killed is still being reaped
     run pgrep -f "$DEMO"
     [ -z "$output" ]
 }
