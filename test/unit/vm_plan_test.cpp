@@ -15,9 +15,12 @@
 #include <algorithm>
 #include <csignal>
 #include <linux/audit.h>
+#include <linux/if_tun.h>
 #include <linux/seccomp.h>
 #include <nlohmann/json.hpp>
 #include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 using namespace sky;
@@ -272,8 +275,8 @@ TEST_CASE("what sky-net-setup is asked", "[vm]") {
     CHECK_FALSE(parse_json(net_request(spec(), 0), 65536, "request").contains("netns"));
 }
 
-TEST_CASE("the call filter forbids new user namespaces and nothing that a program needs", "[vm]") {
-    const auto filter = namespace_filter();
+TEST_CASE("the call filter forbids what leads out, and nothing that a program needs", "[vm]") {
+    const auto filter = call_filter();
     const auto ask = [&](long nr, std::uint64_t first = 0) {
 #if defined(__x86_64__)
         return verdict(filter, AUDIT_ARCH_X86_64, static_cast<std::uint32_t>(nr), first);
@@ -290,6 +293,14 @@ TEST_CASE("the call filter forbids new user namespaces and nothing that a progra
     CHECK(ask(SYS_unshare, CLONE_FILES) == SECCOMP_RET_ALLOW);
     CHECK(ask(SYS_clone3) == (SECCOMP_RET_ERRNO | 38U)); // ENOSYS: libc falls back to clone
     CHECK(ask(SYS_setns) == kEperm);
+    for (const auto family : {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK}) {
+        CHECK(ask(SYS_socket, static_cast<std::uint64_t>(family)) == SECCOMP_RET_ALLOW);
+    }
+    for (const auto family : {AF_VSOCK, AF_PACKET, AF_ALG, AF_QIPCRTR}) {
+        CHECK(ask(SYS_socket, static_cast<std::uint64_t>(family)) == (SECCOMP_RET_ERRNO | 97U));
+    }
+    CHECK(ask(SYS_ioctl, SIOCSIFHWADDR) == kEperm); // the test's machine gives any argument
+    CHECK(ask(SYS_ioctl, TUNSETIFF) == SECCOMP_RET_ALLOW);
     CHECK(verdict(filter, AUDIT_ARCH_I386, SYS_read, 0) == SECCOMP_RET_KILL_PROCESS);
 #if defined(__x86_64__)
     CHECK(ask(0x40000000L | SYS_unshare, CLONE_NEWUSER) == SECCOMP_RET_KILL_PROCESS);

@@ -15,8 +15,10 @@
 #include <linux/keyctl.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -33,6 +35,7 @@ constexpr std::uint32_t kArch = AUDIT_ARCH_AARCH64;
 constexpr std::uint32_t kX32Bit = 0x40000000;
 constexpr std::uint32_t kDeny = SECCOMP_RET_ERRNO | EPERM;
 constexpr std::uint32_t kAbsent = SECCOMP_RET_ERRNO | ENOSYS;
+constexpr std::uint32_t kNoFamily = SECCOMP_RET_ERRNO | EAFNOSUPPORT;
 
 sock_filter statement(unsigned code, std::uint32_t value) {
     return {static_cast<std::uint16_t>(code), 0, 0, value};
@@ -77,10 +80,14 @@ void change_ids(const Identity& who) {
     check(::setresuid(who.uid, who.uid, who.uid), "set the user");
 }
 
+/// Where argument `n` of a call is: its low half, which is first.
+constexpr std::size_t argument(std::size_t n) {
+    return offsetof(seccomp_data, args) + n * sizeof(std::uint64_t);
+}
+
 } // namespace
 
-std::vector<sock_filter> namespace_filter() {
-    const std::size_t flags = offsetof(seccomp_data, args); // low half: little endian
+std::vector<sock_filter> call_filter() {
     std::vector<sock_filter> f{
         load(offsetof(seccomp_data, arch)),
         jump(BPF_JEQ, kArch, 1, 0),
@@ -91,20 +98,28 @@ std::vector<sock_filter> namespace_filter() {
     f.push_back(jump(BPF_JGE, kX32Bit, 0, 1));
     f.push_back(answer(SECCOMP_RET_KILL_PROCESS));
 #endif
-    const std::array<sock_filter, 11> rest{
-        jump(BPF_JEQ, SYS_clone3, 0, 1),     answer(kAbsent),
-        jump(BPF_JEQ, SYS_setns, 0, 1),      answer(kDeny),
-        jump(BPF_JEQ, SYS_clone, 2, 0),      jump(BPF_JEQ, SYS_unshare, 1, 0),
-        answer(SECCOMP_RET_ALLOW),           load(flags),
-        jump(BPF_JSET, CLONE_NEWUSER, 0, 1), answer(kDeny),
-        answer(SECCOMP_RET_ALLOW),
+    const auto on = [&](long call, const std::vector<sock_filter>& body) {
+        const auto size = static_cast<std::uint8_t>(body.size());
+        f.push_back(jump(BPF_JEQ, static_cast<std::uint32_t>(call), 0, size));
+        f.insert(f.end(), body.begin(), body.end());
     };
-    f.insert(f.end(), rest.begin(), rest.end());
+    const sock_filter allow = answer(SECCOMP_RET_ALLOW);
+    const std::vector<sock_filter> no_user{load(argument(0)), jump(BPF_JSET, CLONE_NEWUSER, 0, 1),
+                                           answer(kDeny), allow};
+    on(SYS_clone, no_user);
+    on(SYS_unshare, no_user);
+    on(SYS_clone3, {answer(kAbsent)});
+    on(SYS_setns, {answer(kDeny)});
+    on(SYS_socket,
+       {load(argument(0)), jump(BPF_JEQ, AF_UNIX, 4, 0), jump(BPF_JEQ, AF_INET, 3, 0),
+        jump(BPF_JEQ, AF_INET6, 2, 0), jump(BPF_JEQ, AF_NETLINK, 1, 0), answer(kNoFamily), allow});
+    on(SYS_ioctl, {load(argument(1)), jump(BPF_JEQ, SIOCSIFHWADDR, 0, 1), answer(kDeny), allow});
+    f.push_back(allow);
     return f;
 }
 
-void forbid_namespaces() {
-    auto filter = namespace_filter();
+void filter_calls() {
+    auto filter = call_filter();
     const sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
     check(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "set no_new_privs");
     check(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0), "set the call filter");

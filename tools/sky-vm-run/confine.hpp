@@ -15,11 +15,13 @@ struct Identity {
 
 /// The system call filter of everything that runs for a machine, as classic BPF: no new user
 /// namespace (clone, unshare; clone3 is answered by ENOSYS, since its flags can not be read), no
-/// setns, no other architecture. Pure.
-[[nodiscard]] std::vector<sock_filter> namespace_filter();
+/// setns, no other architecture; no socket but Unix, IP and netlink ones, since what no network
+/// namespace bounds (VM sockets) reaches the host; no SIOCSIFHWADDR, by which a tap's descriptor
+/// gives the host's port another's hardware address. Pure.
+[[nodiscard]] std::vector<sock_filter> call_filter();
 
 /// no_new_privs and the filter above, for this process and all that it starts. Throws SysError.
-void forbid_namespaces();
+void filter_calls();
 
 /// New mount, ipc, network, uts, cgroup and (for children) pid namespaces. Throws SysError.
 void unshare_all();

@@ -186,7 +186,7 @@ int guard_life(const Vm& machine, const Started& started, GuardFiles files, Fd s
     }
     limit_resources(kRunnerFiles);
     limit_file_size(largest_file(running.spec));
-    forbid_namespaces();
+    filter_calls();
     become_starter({of(running, MachineUid::kGuard), {}});
     Fd signals = child_signals();
     Pipe console = make_pipe();
@@ -285,7 +285,7 @@ Fd listen_at(const std::filesystem::path& directory, const char* name, uid_t uid
     }
     limit_resources(kRunnerFiles);
     limit_file_size(1U << 20U);
-    forbid_namespaces();
+    filter_calls();
     become({of(started.running, MachineUid::kVirtiofsd), {}});
     // From here on a sweep finds it by its uid; before, it must not begin without its supervisor.
     if (!wait_for_go()) {

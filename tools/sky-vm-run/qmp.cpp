@@ -103,10 +103,10 @@ void qmp_verb(const Config& config, const MachinePath& path, std::string_view wh
     ::_exit(0);
 }
 
-std::string qmp_ask(const Vm& vm, QmpAsk what) noexcept {
+std::string qmp_ask(const Vm& vm, QmpAsk what, std::chrono::milliseconds limit) noexcept {
     try {
         auto answer = vm.self("qmp", {what == QmpAsk::kPowerdown ? "powerdown" : "status"})
-                          .capture("", 256, std::chrono::seconds(6), true);
+                          .capture("", 256, limit, true);
         const auto end = answer.out.find('\n');
         return answer.exit_code == 0 && end != std::string::npos ? answer.out.substr(0, end) : "";
     } catch (const std::exception& e) {

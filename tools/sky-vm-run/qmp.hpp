@@ -3,6 +3,7 @@
 
 #include <sky-vm-run/vm.hpp>
 
+#include <chrono>
 #include <string>
 #include <string_view>
 
@@ -16,8 +17,12 @@ enum class QmpAsk { kStatus, kPowerdown };
 /// guest ("running") or "ok". Throws Error.
 [[noreturn]] void qmp_verb(const Config& config, const MachinePath& machine, std::string_view ask);
 
-/// Runs that verb as a child with a deadline. The word, or empty when nobody answered sensibly.
-[[nodiscard]] std::string qmp_ask(const Vm& vm, QmpAsk ask) noexcept;
+constexpr std::chrono::milliseconds kQmpLimit{6000};
+
+/// Runs that verb as a child that is ended after `limit`. The word, or empty when nobody answered
+/// sensibly.
+[[nodiscard]] std::string qmp_ask(const Vm& vm, QmpAsk ask,
+                                  std::chrono::milliseconds limit = kQmpLimit) noexcept;
 
 /// The lower-case word in the reply `{"return": {"status": "running"}}`, "ok" for any other
 /// return; empty for what is no such reply (events, the greeting, errors, rubbish). Pure.

@@ -40,7 +40,8 @@ bool stop_machine(const Vm& vm, const Running& running) {
     // A guest that has not booted yet ignores the button: press it again.
     while (!ended && past() < plan.terminate_at) {
         const auto again = past() + StopPlan::kAgain;
-        static_cast<void>(qmp_ask(vm, QmpAsk::kPowerdown));
+        static_cast<void>(
+            qmp_ask(vm, QmpAsk::kPowerdown, std::min(kQmpLimit, plan.terminate_at - past())));
         ended = readable(guard->get(),
                          std::max(milliseconds(1), std::min(again, plan.terminate_at) - past()));
     }
