@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# sky-vm-run by itself: a private state, a real QEMU with a guest that knows the power button, no network.
+# sky-vm-run by itself: a private state, a real QEMU with a guest that knows the power button.
 
 # What is single-quoted is for the guest, helpers are called by wait_for, stderr is set by run.
 # shellcheck disable=SC2016,SC2154,SC2317
@@ -10,6 +10,7 @@ setup_file() {
     [ "$(id -u)" = 0 ] || return 0
     export TOP=$BATS_FILE_TMPDIR/host SKY_TEST_UIDS=2900000
     mkdir -p "$TOP"
+    chmod a+x "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR/file" "$BATS_FILE_TMPDIR" # dnsmasq reads its files as nobody special
     "$BATS_TEST_DIRNAME/vm-fixture" "$TOP" "$SKY_BIN" \
         "$("$SKY_SOURCE/test/lib/virtiofsd" "$TOP/virtiofsd" "$SKY_CACHE")" \
         "$("$SKY_SOURCE/test/lib/kernel" "$SKY_CACHE")" >&2
@@ -24,7 +25,10 @@ setup() {
 
 # Every process in a sandbox of this file's machines, but zombies: init here may not reap.
 ours() {
-    awk -v first="$SKY_TEST_UIDS" 'FNR == 1 { dead = 0 } /^State:/ { dead = $2 == "Z" } /^Pid:/ { pid = $2 }
+    { cat /proc/[0-9]*/status 2>/dev/null || true; } | # processes come and go: awk would stop at the first that went
+        awk -v first="$SKY_TEST_UIDS" '/^Name:/ { dead = 0 } /^State:/ { dead = $2 == "Z" } /^Pid:/ { pid = $2 }
+            /^Uid:/ { uid = $2 } /^NSpid:/ && NF > 2 && !dead && uid >= first && uid < first + 4000 { print pid }'
+}
         /^Uid:/ { uid = $2 } /^NSpid:/ && NF > 2 && !dead && uid >= first && uid < first + 4000 { print pid }
         ' /proc/[0-9]*/status 2>/dev/null || true
 }
@@ -41,6 +45,7 @@ teardown() {
 teardown_file() {
     local each
     [ "$(id -u)" = 0 ] || return 0
+    "$SKY_BIN/sky-net-setup" --config "$TOP/config.json" boundary --off
     for each in memory pids cpu unified .; do
         [ ! -d "/sys/fs/cgroup/$each/svt" ] || find "/sys/fs/cgroup/$each/svt" -depth -type d -exec rmdir {} + || true
     done
@@ -165,6 +170,24 @@ of_uid() { # OFFSET: the pid of the process with this uid of the machine's block
     vm stop <<<"$(request)"
     says "guest: power button"
     no_process
+}
+
+@test "with an interface: address, tap at its bridge, none inside; adopted with it, and nothing left after the stop" {
+    links() { ip -o link | grep -oE '\bsvt[bt][0-9x]+\b' | sort -u | xargs; }
+    local net='.ready = { type: "tcp", port: 80 } | .interfaces = [{ tap: "sky0", mac: "02:5f:00:00:00:01",
+        network: "default", queues: 1 }]'
+    start "$net"
+    [ "$(field 'address[0]')" = 10.199.1.10 ]
+    [ "$(links)" = "svtb1 svtt1x0" ]
+    [ "$(nsenter -t "$(field pid)" -n ip -o link | wc -l)" = 1 ]
+    # As if its starter had died before the tap was moved to the bridge.
+    # shellcheck disable=SC2046
+    kill -KILL $(supervisors)
+    ip link set svtt1x0 nomaster
+    start "$net"
+    [ "$(basename "$(readlink /sys/class/net/svtt1x0/master)")" = svtb1 ]
+    vm stop <<<"$(request)"
+    [ -z "$(links)" ]
 }
 
 @test "the same spec from another commit restarts nothing; another spec does, after a clean stop" {

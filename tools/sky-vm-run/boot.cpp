@@ -76,15 +76,11 @@ Held launch(const Vm& vm, const char* verb, const char* what) {
 /// False when the machine died meanwhile: the supervisor sees that too, and how.
 bool wait_for_queues(const Running& running, int guard, const BootHooks& hooks) {
     const auto end = Clock::now() + kAttachLimit;
-    const auto attached = [&] {
-        for (const auto& interface : running.spec.interfaces) {
-            if (attached_queues(running.uid, interface.tap) < interface.queues) {
-                return false;
-            }
-        }
-        return true;
-    };
-    while (!attached()) {
+    std::size_t queues = 0;
+    for (const auto& interface : running.spec.interfaces) {
+        queues += interface.queues;
+    }
+    while (attached_queues(running.uid) < queues) {
         if (hooks.wait(guard, milliseconds(50))) {
             return false;
         }
@@ -149,10 +145,14 @@ Running boot(const Vm& vm, const Spec& spec, std::uint64_t serial, const BootHoo
     running.begun = true;
     save(vm, running);
     sandbox.let_go();
-    if (!spec.interfaces.empty() && wait_for_queues(running, guard->get(), hooks)) {
-        net_setup(vm, "attach", spec, sandbox.pid);
-    }
+    attach_taps(vm, running, guard->get(), hooks);
     return running;
+}
+
+void attach_taps(const Vm& vm, const Running& running, int guard, const BootHooks& hooks) {
+    if (!running.spec.interfaces.empty() && wait_for_queues(running, guard, hooks)) {
+        net_setup(vm, "attach", running.spec, running.guard);
+    }
 }
 
 int fetch_verb(const Config& config, const MachinePath& machine, const Revision& rev) {

@@ -28,6 +28,11 @@ Registry::Machine prepare(const Vm& vm, const Spec& spec, const BootHooks& hooks
 /// by sweep(). Nothing of the machine may live. Throws Error, Interrupted.
 Running boot(const Vm& vm, const Spec& spec, std::uint64_t serial, const BootHooks& hooks);
 
+/// Waits until the hypervisor has opened its taps, then has them moved to their bridges. Safe to
+/// repeat: whoever adopts a machine does, since its starter may have died just before. Nothing when
+/// the machine (`guard`: its pidfd) ends meanwhile. Throws Error, Interrupted.
+void attach_taps(const Vm& vm, const Running& running, int guard, const BootHooks& hooks);
+
 /// Verb `fetch` (hidden, root): unpacks the closure of revision `rev` into the tenant's store.
 int fetch_verb(const Config& config, const MachinePath& machine, const Revision& rev);
 

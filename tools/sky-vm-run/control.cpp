@@ -63,7 +63,12 @@ std::uint64_t wish(const Vm& vm, bool running, bool anew, const Spec* spec) {
     Want want = load<Want>(vm.files.want()).value_or(Want{});
     const auto before = load<Spec>(vm.files.spec());
     const bool same = spec == nullptr || (before && before->hash() == spec->hash());
-    const auto state = load<StateLine>(vm.files.state());
+    auto state = load<StateLine>(vm.files.state());
+    if (state && state->state == "ready" && !supervised(vm)) {
+        // What a dead supervisor said last is no answer to this request.
+        state->state = "running";
+        atomic_write(vm.files.state(), dump_json(state->json(true)) + "\n");
+    }
     const auto started = load<Running>(vm.files.running());
     const bool under_way = (started && started->serial == want.serial && lives(vm)) ||
                            (state && state->serial == want.serial &&
@@ -107,7 +112,7 @@ std::optional<StateLine> state_of(const Vm& vm, const std::vector<Process>& all)
     const Alive alive = running ? alive_among(all, running->uid) : Alive{};
     state->pid = alive.runner ? alive.runner->pid : 0;
     const bool said_up = state->state == "running" || state->state == "ready";
-    if (said_up && !alive.guard && !Lock::try_take(vm.files.supervisor_lock(), "a look")) {
+    if (said_up && !alive.guard && supervised(vm)) {
         return state; // its supervisor is about to say what happened
     }
     if (said_up && !alive.guard) {
@@ -225,10 +230,15 @@ int cleanup_verb(const Config& config, const MachinePath& machine) {
         return 0;
     }
     const Lock change = Lock::take(vm.files.lock(), me(), kChangeLimit);
-    const auto supervisor = Lock::try_take(vm.files.supervisor_lock(), me());
-    if (!supervisor || lives(vm)) {
-        fail(ExitCode::kBusy, "machine '{}' lives (stop it first)", machine.text());
-    }
+    const auto refuse_living = [&] {
+        if (lives(vm)) {
+            fail(ExitCode::kBusy, "machine '{}' lives (stop it first)", machine.text());
+        }
+    };
+    refuse_living();
+    // A supervisor that was just killed may still hold its lock; one that starts the machine does.
+    const Lock supervisor = Lock::take(vm.files.supervisor_lock(), me(), seconds(5));
+    refuse_living();
     sweep(vm);
     return 0;
 }

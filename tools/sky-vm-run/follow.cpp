@@ -23,10 +23,6 @@ using Clock = std::chrono::steady_clock;
 constexpr seconds kFetchLimit{900};
 constexpr off_t kLogMost = 1 << 20;
 
-bool supervised(const Vm& vm) {
-    return !Lock::try_take(vm.files.supervisor_lock(), "a look").has_value();
-}
-
 void start_by_systemd(const Vm& vm) {
     const auto made = Command("/usr/bin/systemd-run")
                           .args({"--quiet", "--collect",
@@ -77,6 +73,10 @@ void start_detached(const Vm& vm) {
 }
 
 } // namespace
+
+bool supervised(const Vm& vm) {
+    return !Lock::try_take(vm.files.supervisor_lock(), "a look").has_value();
+}
 
 void ensure_supervisor(const Vm& vm) {
     if (supervised(vm)) {

@@ -5,6 +5,9 @@
 
 namespace sky::vm {
 
+/// Whether a supervisor holds its lock.
+[[nodiscard]] bool supervised(const Vm& vm);
+
 /// Starts a supervisor for the machine if none lives: detached from this process, its terminal and
 /// its session; by systemd-run where systemd runs the host. Throws SysError.
 void ensure_supervisor(const Vm& vm);

@@ -62,7 +62,9 @@ class Supervisor {
     void read_wishes();
     void look();
     Facts facts() const;
-    void attempt(const std::function<void(const BootHooks&)>& work);
+    BootHooks hooks();
+    void attempt(const std::function<void()>& work);
+    void adopt();
     void boot_once();
     void prepare_next();
     void stop();
@@ -167,22 +169,23 @@ void Supervisor::tell(std::string state, std::string why) {
     log::info("{}{}{}", said_, why_.empty() ? "" : ": ", why_);
 }
 
+BootHooks Supervisor::hooks() {
+    return {.tell = [this](const char* state, const std::string& why) { tell(state, why); },
+            .wait =
+                [this, want = want_](int fd, milliseconds limit) {
+                    const bool ready = events_.wait(fd, limit);
+                    read_wishes();
+                    if (events_.terminating() || !(want_ == want)) {
+                        throw Interrupted{};
+                    }
+                    return ready;
+                }};
+}
+
 /// Does `work`; when it fails, says so and sets when, or whether, to try again.
-void Supervisor::attempt(const std::function<void(const BootHooks&)>& work) {
-    const Want want = want_;
-    const BootHooks hooks{
-        .tell = [this](const char* state, const std::string& why) { tell(state, why); },
-        .wait =
-            [&](int fd, milliseconds limit) {
-                const bool ready = events_.wait(fd, limit);
-                read_wishes();
-                if (events_.terminating() || !(want_ == want)) {
-                    throw Interrupted{};
-                }
-                return ready;
-            }};
+void Supervisor::attempt(const std::function<void()>& work) {
     try {
-        work(hooks);
+        work();
     } catch (const Interrupted&) {
         log::info("interrupted: something else is wanted");
     } catch (const Error& e) {
@@ -198,10 +201,10 @@ void Supervisor::attempt(const std::function<void(const BootHooks&)>& work) {
 }
 
 void Supervisor::boot_once() {
-    attempt([this](const BootHooks& hooks) {
+    attempt([this] {
         const Spec spec = *spec_;
         try {
-            static_cast<void>(boot(vm_, spec, want_.serial, hooks));
+            static_cast<void>(boot(vm_, spec, want_.serial, hooks()));
         } catch (...) {
             sweep(vm_);
             throw;
@@ -219,9 +222,9 @@ void Supervisor::boot_once() {
 /// What runs goes on until what shall run instead lies ready: a closure that can not be had stops
 /// nothing.
 void Supervisor::prepare_next() {
-    attempt([this](const BootHooks& hooks) {
+    attempt([this] {
         const Spec spec = *spec_;
-        static_cast<void>(prepare(vm_, spec, hooks));
+        static_cast<void>(prepare(vm_, spec, hooks()));
         prepared_ = true;
     });
 }
@@ -284,6 +287,19 @@ bool Supervisor::lost_share() {
     return !readable(guard_->get(), seconds(1)) && gone();
 }
 
+/// Takes over a machine that another supervisor started and did not see to its end.
+void Supervisor::adopt() {
+    tell("running", "adopted");
+    try {
+        attach_taps(vm_, *running_, guard_->get(), hooks());
+    } catch (const Interrupted&) {
+        said_.clear(); // not done yet
+    } catch (const Error& e) {
+        log::error("{}: ending the machine", e.what());
+        kill_block(running_->uid, seconds(10));
+    }
+}
+
 void Supervisor::watch(const Facts& now) {
     if (!now.current) {
         if (events_.wait(guard_->get(), now.backoff > milliseconds::zero() ? now.backoff : kLook)) {
@@ -292,7 +308,7 @@ void Supervisor::watch(const Facts& now) {
         return;
     }
     if (said_.empty()) {
-        tell("running", "adopted");
+        adopt();
     } else if (spec_->rev.str() != running_->spec.rev.str()) {
         // The same deployment from another commit: nothing restarts, the name is new.
         running_->spec = *spec_;
