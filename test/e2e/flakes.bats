@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # Flakes that know nothing of Skyflake, without a lock, for either version of nix; what the operator refuses.
+# shellcheck disable=SC2016 # $new is jq's
 load ../lib/e2e
 
 setup_file() {
@@ -9,11 +10,11 @@ setup_file() {
 setup() { cd "$WORK" || return; }
 teardown_file() {
     drop_machines
-    with_cell "$SKY_HOST/cell"
+    configure '.cell.root = $new' "$SKY_HOST/cell"
 }
 
-with_cell() { # ROOT: the configuration now has this root for cells
-    jq --arg root "$1" '.cell.root = $root' "$SKY_CONFIG" >"$SKY_CONFIG.new" && mv "$SKY_CONFIG.new" "$SKY_CONFIG"
+configure() { # FILTER [NEW]: changes the host's configuration; $new in the filter is NEW
+    jq --arg new "${2:-}" "$1" "$SKY_CONFIG" >"$SKY_CONFIG.new" && mv "$SKY_CONFIG.new" "$SKY_CONFIG"
 }
 
 @test "the flake of the README that Skyflake began with, without a lock file, runs" {
@@ -93,13 +94,11 @@ EOF
     cp "$BATS_TEST_DIRNAME/flake/flake.nix" .
     machines big="$(site "big" 'deployment.vcpu = 3; deployment.mem = 1900;')" \
         huge="$(site "huge" 'deployment.mem = 1000000;')"
-    jq --arg t "$(account alice)" '.tenants[$t].quota.mem_mib = 1000' "$SKY_CONFIG" >"$SKY_CONFIG.new"
-    cp "$SKY_CONFIG" "$BATS_TEST_TMPDIR/config"
-    mv "$SKY_CONFIG.new" "$SKY_CONFIG"
+    configure ".tenants[\"$(account alice)\"].quota.mem_mib = 1000"
     run -1 push main:big
     local refused=$output
     run push :big
-    mv "$BATS_TEST_TMPDIR/config" "$SKY_CONFIG"
+    configure ".tenants[\"$(account alice)\"].quota.mem_mib = 4096"
     output=$refused
     says 1900
     says 1000
@@ -129,8 +128,30 @@ EOF
     run -0 push :erofs
 }
 
+@test "the operator's customization module is in every machine" {
+    local before
+    before=$(jq -r .cell.customization "$SKY_CONFIG")
+    mkdir -p "$SKY_HOST/etc/custom"
+    cat >"$SKY_HOST/etc/custom/default.nix" <<EOF
+{
+  imports = [ ($(cat "$before")) ];
+  systemd.services.operator = {
+    wantedBy = [ "multi-user.target" ];
+    script = "mkdir -p /var/lib/site; echo the operator was here > /var/lib/site/operator; sleep 100000";
+  };
+}
+EOF
+    configure '.cell.customization = $new' "$SKY_HOST/etc/custom/default.nix"
+    machines custom="$(site "customized")"
+    run push main:custom
+    configure '.cell.customization = $new' "$before"
+    [ "$status" -eq 0 ]
+    [ "$(page custom operator)" = "the operator was here" ]
+    run -0 push :custom
+}
+
 @test "nix 2.26 as the cell's nix" {
-    with_cell "$SKY_HOST/cell-2.26"
+    configure '.cell.root = $new' "$SKY_HOST/cell-2.26"
     work_tree newer carol
     machines www="$(site "by a newer nix")" bad='throw "not with this nix either"'
     run -1 push main:www main:bad

@@ -48,7 +48,7 @@ teardown_file() { drop_machines; }
 @test "logs has the console, and the output of a build by its id" {
     run -0 sky logs talk/www
     says 'a word on the console'
-    run -0 sky builds
+    run -0 sky builds talk
     local id
     id=$(grep -oE '\b[0-9a-v]{16}\b' <<<"$output" | tail -n 1)
     run -0 sky logs talk/www --build "$id"
@@ -79,6 +79,13 @@ teardown_file() { drop_machines; }
     is_up www
     eventually 60 page www >/dev/null
     [ "$(starts www | wc -l)" -eq $((before + 1)) ]
+}
+
+@test "an operator can run the stages of a push by hand, as root and for a tenant" {
+    run -0 --separate-stderr bash -c "set -o pipefail
+        sky-build --tenant $(account alice) --repo talk --rev www www |
+            sky-cache-push push --tenant $(account alice) | sky-nomad-submit submit --tenant $(account alice)"
+    jq -e '.machine == "www" and .cached and .result.state != null and (.deployment | startswith("/nix/store/"))' <<<"$output"
 }
 
 @test "no shell, no other program, no file transfer, no forwarding" {
