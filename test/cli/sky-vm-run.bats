@@ -29,9 +29,6 @@ ours() {
         awk -v first="$SKY_TEST_UIDS" '/^Name:/ { dead = 0 } /^State:/ { dead = $2 == "Z" } /^Pid:/ { pid = $2 }
             /^Uid:/ { uid = $2 } /^NSpid:/ && NF > 2 && !dead && uid >= first && uid < first + 4000 { print pid }'
 }
-        /^Uid:/ { uid = $2 } /^NSpid:/ && NF > 2 && !dead && uid >= first && uid < first + 4000 { print pid }
-        ' /proc/[0-9]*/status 2>/dev/null || true
-}
 ours_are() { [ "$(ours | wc -l)" = "$1" ]; }
 supervisors() { pgrep -f -- "^$SKY_BIN/sky-vm-run --config $TOP/config.json run alice.infra.www" || true; }
 
