@@ -90,6 +90,8 @@ TEST_CASE("the memo's key changes with whatever a deployment depends on", "[buil
 }
 
 TEST_CASE("the line that says what went wrong", "[build][nix]") {
+    CHECK(failure_text(1, "error: attribute 'x' missing\n") == "attribute 'x' missing");
+    CHECK(failure_text(137, "warning: x\n") == "killed (more memory than the cell has?)");
     CHECK(essential_error("error: attribute 'x' missing\n\n       at /nix/store/y:3:4:\n") ==
           "attribute 'x' missing");
     // 2.26: a trace first, coloured

@@ -41,7 +41,7 @@ void write_lock(int tree, const std::string& text) {
 
 [[noreturn]] void fail_nix(const CellResult& result, std::chrono::seconds limit) {
     throw FlakeError(result.late ? fmt::format("evaluation took longer than {} s", limit.count())
-                                 : essential_error(result.err),
+                                 : failure_text(result.exit_code, result.err),
                      result.err);
 }
 

@@ -72,7 +72,8 @@ class MachineBuild {
             throw StepFailed{{stage, ExitCode::kData, text}, result.err};
         }
         if (result.exit_code != 0) {
-            throw StepFailed{{stage, ExitCode::kData, essential_error(result.err)}, result.err};
+            throw StepFailed{{stage, ExitCode::kData, failure_text(result.exit_code, result.err)},
+                             result.err};
         }
         return result;
     }
@@ -93,7 +94,9 @@ class MachineBuild {
         const CellResult result = shared_->cell->run(
             {{"/bin/nix", "path-info", "--recursive", "--json", path.str()}, false, {}});
         if (result.exit_code != 0) {
-            throw StepFailed{{"build", ExitCode::kSystem, essential_error(result.err)}, result.err};
+            throw StepFailed{
+                {"build", ExitCode::kSystem, failure_text(result.exit_code, result.err)},
+                result.err};
         }
         return parse_path_info(result.out);
     }

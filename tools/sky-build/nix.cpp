@@ -280,4 +280,10 @@ std::string short_text(std::string_view text, std::size_t most) {
     return printable(text, text.size() > most ? most - 3 : most); // the dots count
 }
 
+std::string failure_text(int exit_code, std::string_view log) {
+    // Nobody else kills what is in a cell: sky-build does not wait for what it kills itself.
+    constexpr int kKilled = 128 + 9;
+    return exit_code == kKilled ? "killed (more memory than the cell has?)" : essential_error(log);
+}
+
 } // namespace sky::build

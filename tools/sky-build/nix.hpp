@@ -95,6 +95,10 @@ struct Evaluated {
 /// printable() in at most `most` characters, its dots counted.
 [[nodiscard]] std::string short_text(std::string_view text, std::size_t most);
 
+/// Why a command of nix's failed that ended with `exit_code`: essential_error(), or that it was
+/// killed.
+[[nodiscard]] std::string failure_text(int exit_code, std::string_view log);
+
 /// "/nix/store/HASH-foo.drv" says no more to people than "foo.drv".
 [[nodiscard]] std::string without_hashes(const std::string& text);
 
