@@ -250,10 +250,10 @@ beside() { # COMMAND...: on the host, until the test ends; ready once it says so
     local limit=/sys/fs/cgroup/memory/skr/alice.infra.www/memory.limit_in_bytes
     [ -e "$limit" ] || limit=/sys/fs/cgroup/skr/alice.infra.www/memory.max
     [ "$(cat "$limit")" = $(((128 + 512 + 1024) << 20)) ]
-    echo $((128 << 20)) >"$limit"
-    run ! runner 'attack eat 400 2>&1 && echo eaten'
+    echo $((256 << 20)) >"$limit"
+    run ! runner 'attack eat 700 2>&1 && echo eaten'
     [[ $output != *eaten* ]]
-    run -0 "$TOP/box/bin/attack" eat 400 # Twin: outside of it.
+    run -0 "$TOP/box/bin/attack" eat 700 # Twin: outside of it.
     kill_machines
 }
 

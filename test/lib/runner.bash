@@ -34,7 +34,7 @@ END
     virtiofsd=$("$SKY_SOURCE/test/lib/virtiofsd" "$TOP/virtiofsd" "$SKY_CACHE")
     jq -n --arg d "$TOP" --arg bin "$SKY_BIN" --arg v "$virtiofsd" --argjson uids "$RUNNER_UIDS" '{
         v: 1, host: "n1", state: ($d + "/state"), storage: ("0" * 32), prefix: "skr", bin: $bin,
-        programs: { virtiofsd: $v }, program_roots: ["/usr", "/lib", "/lib64", ($d + "/virtiofsd")],
+        programs: { virtiofsd: $v }, program_roots: ["/usr", "/lib", "/lib64", ($v | sub("/[^/]*$"; ""))],
         accounts: { cache: "nobody", deploy: "daemon" }, machine_uids: { first: $uids, count: 4000 },
         tenants: { alice: { uid: 5 }, bob: { uid: 7 } },
         machine: { vcpu_max: 2, mem_max_mib: 512, ready_s: 60, stop_s: 20 },
@@ -99,7 +99,9 @@ of_uids() { # FIRST COUNT
         /^Uid:/ && !dead && $2 >= first && $2 < first + count { print pid }' /proc/[0-9]*/status 2>/dev/null || true
 }
 ours() { of_uids "$RUNNER_UIDS" 4000; }
-of() { of_uids $(($(first_uid "$1") + ${2:-0})) 1 | head -n 1; } # TENANT [0 runner, 1 guard, 2 virtiofsd]
+of() { # TENANT [0 runner, 1 guard, 2 virtiofsd]
+    if [ "${2:-0}" = 0 ]; then field "$1" pid; else of_uids $(($(first_uid "$1") + $2)) 1 | head -n 1; fi
+}
 none_of() { [ -z "$(of_uids "$(first_uid "$1")" 4)" ]; }
 supervisors() { pgrep -f -- "^$SKY_BIN/sky-vm-run --config $TOP/config.json run ${1:-}" || true; } # [TENANT]
 nothing_lives() { [ -z "$(ours)" ] && [ -z "$(supervisors)" ]; }
@@ -120,7 +122,7 @@ eventually() { # SECONDS COMMAND...: a bound, not a measure
 # alice's machine, as new; `first` is what its runner does before all else.
 begin() { # [FIRST]
     local store=$TOP/state/store/alice/$BOX
-    [ -z "$(supervisors alice; of alice; of alice 1)" ] || stop alice >/dev/null
+    { [ -z "$(supervisors alice)" ] && none_of alice; } || stop alice >/dev/null
     rm -rf "$store/do" "$store/first"
     mkdir "$store/do"
     [ -z "${1:-}" ] || echo "$1" >"$store/first"
