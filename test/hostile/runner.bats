@@ -323,7 +323,7 @@ ends() {
     ends
     # Twin: who looks at all of them counts to millions.
     begin 'attack descriptors 40 2>/dev/null'
-    many
+    eventually 30 many
     full() { ! find "/proc/$(of_uids "$(first_uid alice)" 1 | sed -n 5p)/fd" 2>/dev/null | sed -n 10000q1; }
     eventually 60 full
     ends

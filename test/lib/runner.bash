@@ -94,9 +94,9 @@ first_uid() { jq ".machines[\"$1.infra.www\"].uid" "$TOP/state/registry.json"; }
 disk() { echo "$TOP/state/volumes/$1/infra/www/root.img"; }
 
 # All that lives in sandboxes of this host's machines, those of one machine, of one uid in its block; zombies apart.
-of_uids() { # FIRST COUNT
-    awk -v first="$1" -v count="$2" 'FNR == 1 { dead = 0 } /^State:/ { dead = $2 == "Z" } /^Pid:/ { pid = $2 }
-        /^Uid:/ && !dead && $2 >= first && $2 < first + count { print pid }' /proc/[0-9]*/status 2>/dev/null || true
+of_uids() { # FIRST COUNT; through cat, since some awks end at a file that has gone
+    cat /proc/[0-9]*/status 2>/dev/null | awk -v first="$1" -v count="$2" '/^State:/ { dead = $2 == "Z" }
+        /^Pid:/ { pid = $2 } /^Uid:/ && !dead && $2 >= first && $2 < first + count { print pid }'
 }
 ours() { of_uids "$RUNNER_UIDS" 4000; }
 of() { # TENANT [0 runner, 1 guard, 2 virtiofsd]
