@@ -65,7 +65,10 @@ branch() { git ls-remote sky "refs/heads/$1" | cut -f1; }
 
 # The processes with one of a machine's uids, or with an account's.
 machine_uid() { jq -re --arg m "$(account "$TENANT").$REPO.$1" '.machines[$m].uid' "$SKY_HOST/state/registry.json"; }
-processes_of_uid() { awk -v u="$1" '/^State:/ { z = $2 == "Z" } /^Pid:/ { p = $2 } /^Uid:/ && $2 == u && !z { print p }' /proc/[0-9]*/status 2>/dev/null || true; }
+processes_of_uid() {
+    { cat /proc/[0-9]*/status 2>/dev/null || true; } | # some awks stop at the first that went
+        awk -v u="$1" '/^State:/ { z = $2 == "Z" } /^Pid:/ { p = $2 } /^Uid:/ && $2 == u && !z { print p }'
+}
 is_gone() { [ -z "$(processes_of_uid "$(machine_uid "$1")")" ]; }
 
 # For teardown_file: ends what a file's machines use, so that the next one has the quota and the memory.
