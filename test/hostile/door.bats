@@ -162,7 +162,8 @@ END
     run -128 git ls-remote sky-alice:nothere
     says "repository 'nothere' is not there or not yours"
     # Twin: git takes a path for a name, another's too, wherever the uid may read.
-    run -0 env GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*' git ls-remote "$SKY_HOST/state/tenants/$(account bob)/repos/theirs.git"
+    printf '[safe]\n directory = *\n' >"$BATS_TEST_TMPDIR/gitconfig"
+    run -0 env GIT_CONFIG_GLOBAL="$BATS_TEST_TMPDIR/gitconfig" git ls-remote "$SKY_HOST/state/tenants/$(account bob)/repos/theirs.git"
     says refs/heads/www
     git ls-remote "$TWIN"
 }

@@ -232,6 +232,6 @@ END
     run -0 console volume
     says "$state/storage.json"
     # Twin: the same script, by a host that trusts runners.
-    run -0 sh -c "$(sed -n "/# begin/,/# end/p" forced.nix)"
-    for each in passwd state proc1 keys; do says "forced: HAS $each"; done
+    run -0 sh -c "$(sed -n "/# begin/,/# end/{ s|/nix/store|$BATS_TEST_TMPDIR|; p }" forced.nix)"
+    for each in passwd state store keys; do says "forced: HAS $each"; done
 }
