@@ -68,9 +68,11 @@ start)
     line starting
     [ ! -e "$vm/fail-$rev" ] || { line failed "port 80 did not open in 2 s" | tee "$vm/$path"; exit 1; }
     line ready | tee "$vm/$path"
-    pid=$(cat "$vm/$path.pid" 2>/dev/null) && kill -0 "$pid" 2>/dev/null && exit 0
+    # Another supervisor at each start, seen in /proc before start ends: the old one may be on its way out.
+    pid=$(cat "$vm/$path.pid" 2>/dev/null) && kill "$pid" 2>/dev/null
     "$0" --config "$2" run "$path" </dev/null >/dev/null 2>&1 &
     echo $! >"$vm/$path.pid"
+    until tr '\0' ' ' <"/proc/$!/cmdline" | grep -q " run $path"; do sleep 0.01; done
     ;;
 stop)
     date -u +%FT%TZ >"$vm/$path.since"
