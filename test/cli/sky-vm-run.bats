@@ -30,6 +30,7 @@ ours() {
             /^Uid:/ { uid = $2 } /^NSpid:/ && NF > 2 && !dead && uid >= first && uid < first + 4000 { print pid }'
 }
 ours_are() { [ "$(ours | wc -l)" = "$1" ]; }
+one_supervisor() { [ "$(supervisors | wc -l)" = 1 ]; }
 supervisors() { pgrep -f -- "^$SKY_BIN/sky-vm-run --config $TOP/config.json run alice.infra.www" || true; }
 
 teardown() {
@@ -209,7 +210,7 @@ of_uid() { # OFFSET: the pid of the process with this uid of the machine's block
     start >"$TOP/two"
     wait "$other"
     [ "$(tail -n 1 "$TOP/one" | jq .pid)" = "$(tail -n 1 "$TOP/two" | jq .pid)" ]
-    [ "$(supervisors | wc -l)" = 1 ]
+    wait_for one_supervisor # a child that it forks looks like it for a moment
     wait_for ours_are 2 # guard and hypervisor
 }
 
