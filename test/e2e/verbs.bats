@@ -50,7 +50,8 @@ teardown_file() { drop_machines; }
     says 'a word on the console'
     run -0 sky builds talk
     local id
-    id=$(grep -oE '\b[0-9a-v]{16}\b' <<<"$output" | tail -n 1)
+    id=$(sky builds talk --json | jq -rs '.[-1].build')
+    says "$id"
     run -0 sky logs talk/www --build "$id"
     says www
 }

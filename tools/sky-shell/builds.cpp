@@ -157,7 +157,9 @@ int builds_verb(const Session& session, const Builds& request) {
         try {
             note = read_note(session, id);
         } catch (const Error& e) {
-            log::warn("{}: {}", id.str(), e.what());
+            if (e.code() != ExitCode::kRefused) { // a build by hand has no note
+                log::warn("{}: {}", id.str(), e.what());
+            }
             continue;
         }
         if (request.repo && note->repo != *request.repo) {
