@@ -37,6 +37,7 @@ std::string set_text(std::string_view name, std::string_view type, bool interval
 /// A link that the plan forgot is caught all the same.
 std::vector<std::string> wildcards(const std::string& head) {
     std::vector<std::string> result;
+    result.reserve(10);
     for (int digit = 0; digit < 10; ++digit) {
         result.push_back(fmt::format("\"{}{}*\"", head, digit));
     }
@@ -45,6 +46,7 @@ std::vector<std::string> wildcards(const std::string& head) {
 
 std::vector<std::string> texts(const std::vector<Subnet>& subnets) {
     std::vector<std::string> result;
+    result.reserve(subnets.size());
     for (const Subnet& s : subnets) {
         result.push_back(s.str());
     }
