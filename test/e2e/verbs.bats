@@ -50,7 +50,7 @@ teardown_file() { drop_machines; }
     says 'a word on the console'
     run -0 sky builds talk
     local id
-    id=$(sky builds talk --json | jq -rs '.[-1].build')
+    id=$(sky builds talk --json | jq -rs 'map(select(.repo == "talk" and (.machines | has("www"))))[0].build')
     says "$id"
     run -0 sky logs talk/www --build "$id"
     says www
