@@ -95,7 +95,9 @@ let
       echo ${pkgs.stdenv.hostPlatform.system} > $out/system
       mkdir $out/sw
       ln -s ${pkgs.busybox}/bin $out/sw/bin
-      : ${toString config.environment.systemPackages}
+      : ${toString config.environment.systemPackages}${
+        lib.optionalString (config.standin.evaluation.modules > 0) " ${config.standin.evaluation.result}"
+      }
     '';
 in
 {

@@ -24,6 +24,7 @@ withPkgs (
       ./boot.nix
       ./services.nix
       ./network.nix
+      ./evaluation.nix
       { nixpkgs = lib.optionalAttrs (system != null) { system = lib.mkDefault system; }; }
     ]
     ++ modules;
