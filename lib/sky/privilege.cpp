@@ -99,7 +99,7 @@ void drop_to(Account a) {
 }
 
 Caller cross(const Config& config, const std::string& name, std::string_view tool,
-             std::string_view verb) {
+             std::string_view verb, bool options) {
     const Account target = account(name);
     const uid_t self = ::geteuid();
     if (self == target.uid) {
@@ -113,6 +113,10 @@ Caller cross(const Config& config, const std::string& name, std::string_view too
         drop_to(target);
         reset_process();
         return operator_caller();
+    }
+    if (options) {
+        throw UsageError("options of a verb are for root and the tool's own account (sudo's rules "
+                         "fix the command line)");
     }
     crossing_command(config, name, tool, verb).in(0).exec();
 }

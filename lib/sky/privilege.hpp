@@ -35,10 +35,11 @@ struct Account {
 /// - It is already: environment reduced, umask 022, cwd /, returns who called.
 /// - It is root and `name` is not: becomes the account (groups, gid, uid; for good).
 /// - Otherwise: replaces itself by `sudo -n -u NAME -- BIN/TOOL --config FILE VERB`, the one line
-/// that sudoers allows. Throws Error(kRefused) for a caller that is neither tenant nor root nor
-/// skyflake-deploy.
+/// that sudoers allows. Throws UsageError instead when the caller gave the verb `options`, which
+/// would be lost on the way.
+/// Throws Error(kRefused) for a caller that is neither tenant nor root nor skyflake-deploy.
 [[nodiscard]] Caller cross(const Config& config, const std::string& name, std::string_view tool,
-                           std::string_view verb);
+                           std::string_view verb, bool options = false);
 
 /// The command by which this process has TOOL VERB run as `name`: through sudo, or directly when it
 /// is that account or root already (the tool then becomes the account itself). For callers that go

@@ -326,6 +326,13 @@ nothing_published() {
     local record=$state/records/alice/infra/www.json
     echo "{\"v\":1,\"rev\":\"${REV//a/b}\",\"want\":\"running\",\"pin\":null,\"did\":{\"rev\":\"${REV//a/b}\"}}" >"$record"
     gc() { "$SKY_BIN/sky-cache-push" gc "$@"; }
+    snapshot() { find "$state" ! -name lock -printf '%p %m %s %T@ %C@\n' | sort; }
+    local before
+    before=$(snapshot)
+    gc --grace 0 --keep 1 --dry-run
+    echo "{\"v\":1,\"paths\":[\"$PLAIN\"]}" | "$SKY_BIN/sky-cache-push" --tenant alice missing --dry-run
+    object www "$REV" | "$SKY_BIN/sky-cache-push" --tenant alice push --dry-run >/dev/null
+    [ "$(snapshot)" = "$before" ]
     run gc # all is young
     [ "$(jq -c '[.paths, .removed_paths, .removed_records]' <<<"$output")" = '[4,0,0]' ]
     run gc --grace 0 --keep 1 --dry-run

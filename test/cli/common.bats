@@ -18,6 +18,8 @@ setup() {
         networks: { default: { mode: "bridge", ipv4: "10.88.0.0/16", tenant_prefix: 24 } } }' >"$config"
 }
 
+teardown() { [ -z "${D:-}" ] || rm -rf "$D"; }
+
 @test "--help has a usage, options and examples, on stdout, and ends well" {
     for tool in $tools; do
         run -0 --separate-stderr "$tool" --help
@@ -68,4 +70,27 @@ setup() {
         run -78 "$tool" --config /nonexistent/config.json --check-config
         [[ $output == *"'/nonexistent/config.json'"* ]]
     done
+}
+
+@test "an option that sudo's fixed command line would lose is refused, and nothing crosses" {
+    [ "$(id -u)" = 0 ] || skip "needs root: it becomes a tenant"
+    local line
+    D=$(mktemp -d /var/tmp/sky-common.XXXXXX)
+    chmod 755 "$D"
+    install -t "$D" "$SKY_BIN"/{sky-cache-push,sky-nomad-submit,sky-vm-run}
+    printf '#!/bin/sh\necho "$@" >>%s/crossed\n' "$D" >"$D/sudo"
+    chmod 755 "$D/sudo"
+    install -m 0666 /dev/null "$D/crossed"
+    jq --arg sudo "$D/sudo" '.programs.sudo = $sudo' "$config" >"$D/config.json"
+    as_alice() { setpriv --reuid 3001 --regid 3001 --clear-groups "$D/$1" --config "$D/config.json" "${@:2}" </dev/null; }
+    for line in "sky-cache-push missing --dry-run" "sky-cache-push push --dry-run" "sky-cache-push push --tenant alice" \
+        "sky-nomad-submit submit --dry-run" "sky-nomad-submit stop --dry-run" "sky-nomad-submit status --all" \
+        "sky-vm-run start --dry-run" "sky-vm-run stop --dry-run" "sky-vm-run register --dry-run" "sky-vm-run host-setup --dry-run"; do
+        # shellcheck disable=SC2086 # words
+        run -64 as_alice $line
+        [[ $output == *"fix the command line"* ]]
+    done
+    [ ! -s "$D/crossed" ]
+    run -0 as_alice sky-cache-push missing # so it would have crossed
+    grep -q 'sky-cache-push --config .* missing$' "$D/crossed"
 }

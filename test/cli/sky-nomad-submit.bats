@@ -263,13 +263,35 @@ said() { cat "$top/stderr"; }
     [ "$output" = 'console of alice.infra.www, 7 lines' ]
 }
 
-@test "dry run: says what would be, changes nothing" {
+@test "dry run: says what would be, changes nothing, whatever the verb" {
     built www "$A"
+    built www "$B"
     run sky --dry-run submit <<<"$(pushed www "$A")"
     [ "$status" = 0 ]
     [[ $output == *'www would start {"deployment"'* ]]
     [ -z "$(calls)" ]
     [ -z "$(find "$state/records" -type f)" ]
+    local before verb
+    before=$(cat "$state/registry.json")
+    run sky --dry-run identity <<<'{"v":1,"repo":"infra","machines":["www","db"]}'
+    [ "$(jq -c '[.machine, .index, (.macs | length), .root_mib]' <<<"$output" | xargs)" = '[www,1,4,2048] [db,2,4,2048]' ]
+    [ "$(cat "$state/registry.json")" = "$before" ]
+    submit <<<"$(pushed www "$A")"
+    submit <<<"$(pushed www "$B")"
+    before=$(record www; calls)
+    for verb in stop restart redeploy rollback; do
+        run sky --dry-run "$verb" <<<"$(request www "$B")"
+        [ "$status" = 0 ]
+        [[ $output == *'www would '* ]]
+    done
+    [[ $output == *"\"rev\":\"$A\""* ]] # rollback: to where
+    run sky --dry-run submit <<<"$(deleted www)"
+    [[ $output == *'www would be stopped'* ]]
+    run sky --dry-run ensure <<<"$(branches "$BUILD")"
+    [[ $output == *'www would be stopped'* ]]
+    run sky ensure <<<"$(branches "$BUILD" www "$A" | jq -c '. + {dry_run: true}')"
+    [[ $output == *'www would start {"deployment"'* ]]
+    [ "$(record www; calls)" = "$before" ]
 }
 
 @test "reconcile: starts what should run and does not, stops what runs and should not" {
@@ -279,17 +301,18 @@ said() { cat "$top/stderr"; }
     sky stop <<<"$(request db "$A")"
     mv "$top/vm/alice.infra.www" "$top/vm/alice.infra.db" # the one died, the other came to life
     sed -i 's/"www"/"db"/' "$top/vm/alice.infra.db"
-    run "$SKY_BIN/sky-nomad-submit" reconcile --dry-run
-    [ "$status" = 0 ]
-    [ "$(sort <<<"$output")" = $'-----> start alice/infra/www\n-----> stop alice/infra/db' ]
     # shellcheck disable=SC2016 # the script's own
     printf '#!/bin/sh\necho "$(id -u) $*" >>%s\n' "$top/shell" >"$top/bin/sky-shell"
     chmod 0755 "$top" "$top/bin" "$top/bin/sky-shell"
     install -m 0666 /dev/null "$top/shell"
     write_config '.tenants = {alice: (.tenants.alice | .uid = 5)}' # games; any account that Debian has
+    run "$SKY_BIN/sky-nomad-submit" reconcile --dry-run
+    [ "$status" = 0 ]
+    [ "$(sort <<<"$output")" = $'-----> start alice/infra/www\n-----> stop alice/infra/db' ]
+    [ "$(cat "$top/shell")" = "5 --config $SKY_CONFIG ensure --dry-run" ]
     run "$SKY_BIN/sky-nomad-submit" reconcile
     [ "$status" = 0 ]
-    [ "$(cat "$top/shell")" = "5 --config $SKY_CONFIG ensure" ]
+    [ "$(tail -n 1 "$top/shell")" = "5 --config $SKY_CONFIG ensure" ]
     [ -e "$top/vm/alice.infra.www" ]
     [ ! -e "$top/vm/alice.infra.db" ]
     printf '#!/bin/sh\nexit 74\n' >"$top/bin/sky-shell"

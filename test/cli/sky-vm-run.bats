@@ -111,6 +111,46 @@ of_uid() { # OFFSET: the pid of the process with this uid of the machine's block
     field_is state stopped
 }
 
+# What must not change by a look: which files there are, and what is said in them.
+said() {
+    (cd "$TOP/state" && find . | sort && find . -name '*.json' -type f | sort | xargs sha1sum)
+}
+
+@test "--dry-run: each verb says what it would do and changes nothing" {
+    local before pid
+    before=$(said)
+    run -0 bash -c "$(declare -f vm); vm start --dry-run" < <(spec '.volumes += [{ name: "later", class: "local", size_mib: 16, read_only: false }]')
+    [[ $output == *"alice/infra/www: would make volume later, 16 MiB"* ]]
+    [[ $output == *"alice/infra/www: would start it: qemu, 1 vcpu, 128 MiB" ]]
+    [ -z "$(ours)" ] && [ "$(said)" = "$before" ]
+    start >/dev/null
+    pid=$(field pid) before=$(said)
+    run -0 bash -c "$(declare -f vm); vm start --dry-run" < <(spec)
+    [ "$output" = "alice/infra/www: would do nothing: it runs this system" ]
+    run -0 bash -c "$(declare -f vm); vm start --dry-run" < <(spec '.vcpu = 2')
+    [[ $output == *"would shut down what runs (pid "*"), within 20 s"*"would start it: qemu, 2 vcpu"* ]]
+    run -0 vm stop --dry-run --json <<<"$(request)"
+    jq -e '.machine == "www" and (.would | length == 1) and (.would[0] | startswith("shut it down (pid "))' <<<"$output"
+    run -0 vm stop --dry-run <<<"$(request '{"forget":true}')"
+    [[ $output == *"would give back its index 1, its uids and addresses"*"would keep volume root, 16 MiB"* ]]
+    run -0 vm restart --dry-run <<<"$(request)"
+    [[ $output == *"would shut down what runs"*"would start it"* ]]
+    run -0 vm run --dry-run alice.infra.www
+    [[ $output == *"would do nothing"* ]]
+    run -75 vm cleanup --dry-run alice.infra.www
+    run -0 vm register --dry-run <<<'{"v":1,"tenant":"alice","repo":"infra","machines":["www","new"]}'
+    [ "$(jq -c '[.machine, .index]' <<<"$output" | xargs)" = '[www,1] [new,2]' ]
+    run -0 vm host-setup --dry-run
+    [[ $output == *"2750 5:"*"/tenants/alice/outbox"* ]]
+    [ "$(field pid)" = "$pid" ] && [ "$(said)" = "$before" ]
+    vm stop <<<"$(request)" >/dev/null
+    run -0 vm cleanup --dry-run alice.infra.www
+    [ "$output" = "alice/infra/www: would do nothing: nothing of it is left" ]
+    jq --arg state "$TOP/elsewhere" '.state = $state' "$TOP/config.json" >"$TOP/elsewhere.json"
+    run -0 "$SKY_BIN/sky-vm-run" --config "$TOP/elsewhere.json" storage init --dry-run
+    [ ! -e "$TOP/elsewhere" ]
+}
+
 @test "who runs as whom: uids of their own, no capabilities, no_new_privs, a filter, namespaces of their own" {
     start '.store = "virtiofs"'
     local first pid each uid=0

@@ -63,7 +63,11 @@ class Sweep {
           cache_(state_, tenant_), now_(std::time(nullptr)) {}
 
     Json run() {
-        cache_.prepare();
+        if (!options_.dry_run) {
+            cache_.prepare();
+        } else if (!fs::exists(cache_.staging())) {
+            return report(); // nothing was ever pushed
+        }
         const auto lock = cache_.lock();
         mark();
         sweep_infos();
@@ -77,6 +81,11 @@ class Sweep {
         }
         sweep_nars();
         change([&] { Staging::sweep(cache_.staging()); });
+        return report();
+    }
+
+  private:
+    [[nodiscard]] Json report() const {
         return {{"v", 1},
                 {"tenant", tenant_.str()},
                 {"paths", paths_},
@@ -85,7 +94,6 @@ class Sweep {
                 {"removed_bytes", removed_bytes_}};
     }
 
-  private:
     void mark() {
         std::map<std::string, std::set<Revision>> kept;
         each_machine_file(

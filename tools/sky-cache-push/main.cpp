@@ -25,7 +25,8 @@ struct Options {
 
 int stage(sky::Cli& cli, const Options& options, bool push) {
     const auto& config = cli.config();
-    auto caller = sky::cross(config, config.accounts.cache, kTool, push ? "push" : "missing");
+    auto caller = sky::cross(config, config.accounts.cache, kTool, push ? "push" : "missing",
+                             options.tenant || options.dry_run);
     ::umask(027); // what we make is for the service accounts
     sky::check_storage(config);
     if (caller.tenant && options.tenant) {

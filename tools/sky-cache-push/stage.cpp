@@ -97,7 +97,9 @@ void missing_all(const PushContext& context, int in, int out) {
         f.each("paths", [&](const Json& value, const std::string& where) {
             const auto path = StorePath::parse(string_of(value, where));
             if (cache.find(path)) {
-                cache.touch(path); // it is counted on: it must not go before it is rooted
+                if (!context.dry_run) {
+                    cache.touch(path); // it is counted on: it must not go before it is rooted
+                }
             } else {
                 missing.push_back(path.str());
             }

@@ -10,7 +10,6 @@
 #include <CLI/CLI.hpp>
 
 #include <array>
-#include <unistd.h>
 #include <utility>
 
 namespace sky::submit {
@@ -100,12 +99,8 @@ int app(Cli& cli) {
     if (verb == "reconcile") {
         return reconcile(config, options.dry_run);
     }
-    const auto deploy = account(config.accounts.deploy);
-    if (options.changes_the_verb() && ::geteuid() != 0 && ::geteuid() != deploy.uid) {
-        // sudo's rules fix the command line: an option would be lost on the way.
-        throw UsageError("options of a verb are for root (requests come on stdin)");
-    }
-    const Caller caller = cross(config, config.accounts.deploy, kTool, verb);
+    const Caller caller =
+        cross(config, config.accounts.deploy, kTool, verb, options.changes_the_verb());
     const auto scheduler = make_local_scheduler(config);
     const Desk desk{.config = config,
                     .scheduler = *scheduler,

@@ -43,12 +43,11 @@ struct Deployer::Job {
     MachineRecord record;
 };
 
-Deployer::Deployer(const Config& config, Scheduler& scheduler, Say say, bool dry_run)
-    : config_(config), scheduler_(scheduler), say_(std::move(say)), dry_run_(dry_run),
-      records_(config.state) {}
+Deployer::Deployer(const Config& config, Scheduler& scheduler, Say say)
+    : config_(config), scheduler_(scheduler), say_(std::move(say)), records_(config.state) {}
 
 Verdict Deployer::carry_out(const Order& order) {
-    if (dry_run_) {
+    if (order.dry_run) {
         Job job{order.path, order.session, records_.load(order.path).value_or(MachineRecord{})};
         return dry(job, order);
     }
@@ -92,29 +91,34 @@ Verdict Deployer::resume(Job& job) {
     return bring_up(job, *target);
 }
 
+/// The one that was named, or the last that ran and is not what runs.
+Revision Deployer::rollback_target(const Job& job, const Order& order) {
+    if (order.to) {
+        return *order.to;
+    }
+    const auto& good = job.record.good;
+    const auto other = std::find_if(good.begin(), good.end(),
+                                    [&](const Revision& r) { return r != job.record.did.rev; });
+    if (other == good.end()) {
+        fail(ExitCode::kRefused, "'{}' has no earlier revision that ran (name one: --to REV)",
+             job.path.text());
+    }
+    return *other;
+}
+
 Verdict Deployer::rollback(Job& job, const Order& order) {
     auto& record = job.record;
-    auto to = order.to;
-    if (!to) {
-        const auto running = record.did.rev;
-        const auto other = std::find_if(record.good.begin(), record.good.end(),
-                                        [&](const Revision& r) { return r != running; });
-        if (other == record.good.end()) {
-            fail(ExitCode::kRefused, "'{}' has no earlier revision that ran (name one: --to REV)",
-                 job.path.text());
-        }
-        to = *other;
-    }
+    const auto to = rollback_target(job, order);
     // Before anything changes: a revision that was never built is no place to go to.
-    static_cast<void>(load_record(config_.state, job.path, *to));
+    static_cast<void>(load_record(config_.state, job.path, to));
     record.rev = order.rev ? order.rev : record.rev;
     record.want_running = true;
     record.pin.reset();
     if (record.rev != to) {
-        record.pin = MachineRecord::Pin{.rev = *to, .why = kRolledBack};
+        record.pin = MachineRecord::Pin{.rev = to, .why = kRolledBack};
     }
     save(job);
-    return bring_up(job, *to);
+    return bring_up(job, to);
 }
 
 Verdict Deployer::restart(Job& job) {
@@ -194,10 +198,10 @@ Verdict Deployer::dry(const Job& job, const Order& order) const {
     case Order::Kind::kResume:
     case Order::Kind::kRollback: {
         const auto rev = order.kind == Order::Kind::kDeploy     ? order.rev
-                         : order.kind == Order::Kind::kRollback ? order.to
+                         : order.kind == Order::Kind::kRollback ? rollback_target(job, order)
                                                                 : job.record.target();
         if (!rev) {
-            fail(ExitCode::kUsage, "--dry-run needs a revision (for rollback: \"to\")");
+            return {.text = "would do nothing: it is to be stopped", .state = "stopped"};
         }
         try {
             return {.text = "would start " + admitted(job, *rev).spec.dump(), .state = "stopped"};

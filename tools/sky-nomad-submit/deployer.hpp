@@ -29,6 +29,7 @@ struct Order {
     std::optional<Revision> rev; ///< kDeploy, kRollback: where the branch is
     std::optional<Revision> to;  ///< kRollback
     std::optional<BuildId> session;
+    bool dry_run = false; ///< say what would be done, and change nothing
 };
 
 /// How it ended.
@@ -48,7 +49,7 @@ class Deployer {
   public:
     using Say = std::function<void(const std::string& line)>;
 
-    Deployer(const Config& config, Scheduler& scheduler, Say say, bool dry_run = false);
+    Deployer(const Config& config, Scheduler& scheduler, Say say);
 
     /// Throws nothing that is the machine's fault; Error when the records can not be read or
     /// written.
@@ -59,6 +60,7 @@ class Deployer {
     Verdict deploy(Job& job, const Revision& rev);
     Verdict resume(Job& job);
     Verdict rollback(Job& job, const Order& order);
+    [[nodiscard]] static Revision rollback_target(const Job& job, const Order& order);
     Verdict restart(Job& job);
     Verdict stop(Job& job, bool wanted);
     Verdict forget(Job& job);
@@ -77,7 +79,6 @@ class Deployer {
     const Config& config_;
     Scheduler& scheduler_;
     Say say_;
-    bool dry_run_;
     Records records_;
 };
 

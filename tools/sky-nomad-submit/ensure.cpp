@@ -56,6 +56,7 @@ struct Contact {
     Tenant tenant;
     Repo repo;
     std::optional<BuildId> session;
+    bool dry_run = false;
 };
 
 void carry_out(const Desk& desk, Orders& orders, const Contact& about,
@@ -86,7 +87,8 @@ void carry_out(const Desk& desk, Orders& orders, const Contact& about,
                     .path = path,
                     .rev = step.rev,
                     .to = std::nullopt,
-                    .session = about.session},
+                    .session = about.session,
+                    .dry_run = about.dry_run},
                    object);
     }
 }
@@ -106,6 +108,7 @@ void ensure_line(const Desk& desk, Orders& orders, const std::string& text) {
     if (fields.has("session")) {
         view.session = parse_name<BuildId>(fields, "session");
     }
+    const bool dry_run = fields.boolean_or("dry_run", false) || desk.dry_run;
     fields.done();
     for (const auto& [path, record] : Records(desk.config.state).of_repo(tenant, repo)) {
         view.records.emplace(path.machine, record);
@@ -114,7 +117,7 @@ void ensure_line(const Desk& desk, Orders& orders, const std::string& text) {
     if (!view.records.empty()) {
         view.watched = machines_in(desk.scheduler.watched(tenant), tenant, repo);
     }
-    carry_out(desk, orders, {tenant, repo, view.session}, plan_ensure(view));
+    carry_out(desk, orders, {tenant, repo, view.session, dry_run}, plan_ensure(view));
 }
 
 } // namespace

@@ -39,9 +39,9 @@ std::vector<std::string> wrapped(const std::string& first, const std::string& te
 }
 
 Orders::Orders(const Desk& desk)
-    : desk_(desk), deployer_(
-                       desk.config, desk.scheduler,
-                       [this](const std::string& line) { crew_.say(line); }, desk.dry_run) {}
+    : desk_(desk),
+      deployer_(desk.config, desk.scheduler, [this](const std::string& line) { crew_.say(line); }) {
+}
 
 void Orders::add(const Order& order, const Json& object) {
     ++count_;

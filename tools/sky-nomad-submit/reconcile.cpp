@@ -39,7 +39,7 @@ void become(const Tenant& tenant, uid_t uid) {
     }
 }
 
-int ensure_as(const Config& config, const Tenant& tenant, uid_t uid) {
+int ensure_as(const Config& config, const Tenant& tenant, uid_t uid, bool dry_run) {
     const pid_t pid = ::fork(); // no thread has been started yet
     if (pid < 0) {
         fail_errno("cannot fork");
@@ -48,12 +48,12 @@ int ensure_as(const Config& config, const Tenant& tenant, uid_t uid) {
         try {
             become(tenant, uid);
             const Fd null = open_file("/dev/null", O_RDWR);
-            Command(config.tool("sky-shell"))
-                .args({"--config", config.file.string(), "ensure"})
-                .cwd("/")
-                .in(null.get())
-                .out(null.get())
-                .exec();
+            Command shell(config.tool("sky-shell"));
+            shell.args({"--config", config.file.string(), "ensure"});
+            if (dry_run) {
+                shell.arg("--dry-run");
+            }
+            shell.cwd("/").in(null.get()).out(null.get()).exec();
         } catch (const Error& e) {
             log::error("{}", e.what());
             ::_exit(code(e.code()));
@@ -113,11 +113,8 @@ int reconcile(const Config& config, bool dry_run) {
     check_storage(config);
     bool failed = false;
     for (const auto& [tenant, entry] : config.tenants) {
-        if (dry_run) {
-            break; // ensure has no such mode: the branches are left alone
-        }
         try {
-            failed = ensure_as(config, tenant, entry.uid) != 0 || failed;
+            failed = ensure_as(config, tenant, entry.uid, dry_run) != 0 || failed;
         } catch (const Error& e) { // one tenant must not hide the others
             log::error("{}: {}", tenant.str(), e.what());
             failed = true;

@@ -41,6 +41,31 @@ MachinePath machine_of(const Desk& desk, Fields& fields) {
             parse_name<Machine>(fields, "machine")};
 }
 
+/// What `sky-vm-run register` would answer, without giving anything out. The machine id of one that
+/// is new is drawn again when it is really registered.
+std::vector<Json> as_if_enrolled(const Desk& desk, const Tenant& tenant, const Repo& repo,
+                                 const std::vector<Machine>& machines, std::int64_t max) {
+    Registry registry = load_registry(desk.config.state);
+    const auto limits = registry_limits(desk.config);
+    std::vector<Json> lines;
+    for (const Machine& machine : machines) {
+        Json line{{"machine", machine.str()}};
+        try {
+            const auto& entry = register_machine(registry, limits, {tenant, repo, machine},
+                                                 static_cast<std::uint32_t>(max));
+            line["index"] = entry.index;
+            line["machine_id"] = entry.machine_id;
+            for (std::uint32_t k = 0; k < kMacsPerMachine; ++k) {
+                line["macs"].push_back(machine_mac(entry.index, k));
+            }
+        } catch (const Error& e) {
+            line["error"] = {{"stage", "admit"}, {"code", code(e.code())}, {"text", e.what()}};
+        }
+        lines.push_back(std::move(line));
+    }
+    return lines;
+}
+
 void identity_line(const Desk& desk, const std::string& text, bool& refused) {
     const Json value = parse_json(text, kSpecBytesMax, "request");
     Fields fields(value, "");
@@ -56,7 +81,8 @@ void identity_line(const Desk& desk, const std::string& text, bool& refused) {
     });
     fields.done();
     const auto quota = desk.config.tenant(tenant).quota.machines;
-    for (const Json& entry : desk.scheduler.enrol(tenant, repo, machines, quota)) {
+    for (const Json& entry : desk.dry_run ? as_if_enrolled(desk, tenant, repo, machines, quota)
+                                          : desk.scheduler.enrol(tenant, repo, machines, quota)) {
         Json line = {{"v", 1}, {"machine", entry.at("machine")}};
         if (entry.contains("error")) {
             line["error"] = entry.at("error");
@@ -96,7 +122,8 @@ void submit_line(const Desk& desk, Orders& orders, const std::string& text) {
                 .path = path,
                 .rev = std::nullopt,
                 .to = std::nullopt,
-                .session = std::nullopt};
+                .session = std::nullopt,
+                .dry_run = desk.dry_run};
     if (fields.has("build")) {
         order.session = parse_name<BuildId>(fields, "build");
     }
@@ -121,7 +148,8 @@ void control_line(const Desk& desk, Orders& orders, const std::string& verb,
                 .path = machine_of(desk, fields),
                 .rev = std::nullopt,
                 .to = std::nullopt,
-                .session = std::nullopt};
+                .session = std::nullopt,
+                .dry_run = desk.dry_run};
     static_cast<void>(desk.config.tenant(order.path.tenant));
     order.rev = parse_name<Revision>(fields, "rev");
     if (verb == "rollback" && fields.has("to")) {

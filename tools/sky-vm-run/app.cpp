@@ -22,10 +22,19 @@ namespace {
 
 using Action = std::function<int(const Caller&)>;
 
+/// What options and operands are read into.
+struct Words {
+    DryRun dry;
+    std::string machine;
+    std::string more;
+
+    [[nodiscard]] MachinePath path() const { return MachinePath::parse_joined(machine); }
+};
+
 /// Verbs and what they do; run after the whole command line was parsed.
 class Verbs {
   public:
-    explicit Verbs(Cli& cli) : cli_(cli) {}
+    Verbs(Cli& cli, Words& words) : cli_(cli), words_(words) {}
 
     CLI::App* add(CLI::App& parent, const char* name, const char* what,
                   std::function<int()> action) {
@@ -36,8 +45,17 @@ class Verbs {
     /// As add(), for root alone: whoever else calls it goes through sudo.
     CLI::App* add_root(const char* name, const char* what, Action action) {
         return add(cli_.app(), name, what, [this, name, action = std::move(action)] {
-            return action(cross(cli_.config(), "root", "sky-vm-run", name));
+            return action(cross(cli_.config(), "root", "sky-vm-run", name, words_.dry.on));
         });
+    }
+    /// For a verb that changes something.
+    void can_be_dry(CLI::App* verb) {
+        verb->add_flag("--dry-run", words_.dry.on, "print what would be done, change nothing");
+    }
+    /// For one whose outline is about a machine.
+    void can_be_outlined(CLI::App* verb) {
+        can_be_dry(verb);
+        verb->add_flag("--json", words_.dry.json, "what --dry-run prints as a JSON line");
     }
     int run() {
         cli_.parse();
@@ -51,57 +69,48 @@ class Verbs {
 
   private:
     Cli& cli_;
+    Words& words_;
     std::vector<std::pair<CLI::App*, std::function<int()>>> actions_;
-};
-
-/// What options and operands are read into.
-struct Words {
-    bool dry_run = false;
-    std::string machine;
-    std::string more;
-
-    [[nodiscard]] MachinePath path() const { return MachinePath::parse_joined(machine); }
 };
 
 void add_host_verbs(Cli& cli, Verbs& verbs, Words& words) {
     auto* storage = cli.app().add_subcommand("storage", "the storage's marker");
     storage->require_subcommand(1);
-    verbs
-        .add(*storage, "init", "make the marker of a new storage, print it",
-             [&] {
-                 storage_init(cli.config(), words.dry_run);
-                 return 0;
-             })
-        ->add_flag("--dry-run", words.dry_run, "change nothing");
-    verbs
-        .add_root("host-setup", "make the directories of this host's state",
-                  [&](const Caller&) {
-                      host_setup(cli.config(), words.dry_run);
-                      return 0;
-                  })
-        ->add_flag("--dry-run", words.dry_run, "print the directories, change nothing");
-    verbs.add_root("register", "give machines their place in the registry", [&](const Caller& c) {
-        return register_verb(cli.config(), c, STDIN_FILENO, STDOUT_FILENO);
-    });
+    verbs.can_be_dry(verbs.add(*storage, "init", "make the marker of a new storage, print it", [&] {
+        storage_init(cli.config(), words.dry.on);
+        return 0;
+    }));
+    verbs.can_be_dry(verbs.add_root("host-setup", "make the directories of this host's state",
+                                    [&](const Caller&) {
+                                        host_setup(cli.config(), words.dry.on);
+                                        return 0;
+                                    }));
+    verbs.can_be_dry(verbs.add_root(
+        "register", "give machines their place in the registry", [&](const Caller& c) {
+            return register_verb(cli.config(), c, STDIN_FILENO, STDOUT_FILENO, words.dry.on);
+        }));
 }
 
 void add_machine_verbs(Cli& cli, Verbs& verbs, Words& words) {
-    verbs
-        .add_root("start", "start the machine of the spec on stdin, follow it until it is up",
-                  [&](const Caller&) {
-                      return start_verb(cli.config(), STDIN_FILENO, STDOUT_FILENO, words.dry_run);
-                  })
-        ->add_flag("--dry-run", words.dry_run, "check the spec, change nothing");
-    const auto add = [&](const char* name, const char* what,
-                         int (*action)(const Config&, const Caller&, int, int)) {
-        verbs.add_root(name, what, [&cli, action](const Caller& c) {
-            return action(cli.config(), c, STDIN_FILENO, STDOUT_FILENO);
-        });
-    };
-    add("stop", "stop the machine of the request on stdin", stop_verb);
-    add("restart", "stop it and start it again", restart_verb);
-    add("list", "a line of JSON per machine", list_verb);
-    add("logs", "the console of a machine", logs_verb);
+    verbs.can_be_outlined(
+        verbs.add_root("start", "start the machine of the spec on stdin, follow it until it is up",
+                       [&](const Caller&) {
+                           return start_verb(cli.config(), STDIN_FILENO, STDOUT_FILENO, words.dry);
+                       }));
+    verbs.can_be_outlined(
+        verbs.add_root("stop", "stop the machine of the request on stdin", [&](const Caller& c) {
+            return stop_verb(cli.config(), c, STDIN_FILENO, STDOUT_FILENO, words.dry);
+        }));
+    verbs.can_be_outlined(
+        verbs.add_root("restart", "stop it and start it again", [&](const Caller& c) {
+            return restart_verb(cli.config(), c, STDIN_FILENO, STDOUT_FILENO, words.dry);
+        }));
+    verbs.add_root("list", "a line of JSON per machine", [&](const Caller& c) {
+        return list_verb(cli.config(), c, STDIN_FILENO, STDOUT_FILENO);
+    });
+    verbs.add_root("logs", "the console of a machine", [&](const Caller& c) {
+        return logs_verb(cli.config(), c, STDIN_FILENO, STDOUT_FILENO);
+    });
 }
 
 /// Verbs with a machine as operand; those without a description are ours alone and stay hidden.
@@ -115,10 +124,12 @@ void add_inner_verbs(Cli& cli, Verbs& verbs, Words& words) {
         }
         return verb;
     };
-    add("run", "supervise a machine, in the foreground",
-        [&] { return run_verb(cli.config(), words.path()); });
-    add("cleanup", "remove what a dead machine left",
-        [&] { return cleanup_verb(cli.config(), words.path()); });
+    verbs.can_be_outlined(add("run", "supervise a machine, in the foreground", [&] {
+        return run_verb(cli.config(), words.path(), STDOUT_FILENO, words.dry);
+    }));
+    verbs.can_be_outlined(add("cleanup", "remove what a dead machine left", [&] {
+        return cleanup_verb(cli.config(), words.path(), STDOUT_FILENO, words.dry);
+    }));
     add("guard", "", [&]() -> int { guard_verb(cli.config(), words.path()); });
     add("share", "", [&]() -> int { share_verb(cli.config(), words.path()); });
     add("qmp", "", [&]() -> int { qmp_verb(cli.config(), words.path(), words.more); })
@@ -134,7 +145,7 @@ void add_inner_verbs(Cli& cli, Verbs& verbs, Words& words) {
 
 int app(Cli& cli) {
     Words words;
-    Verbs verbs(cli);
+    Verbs verbs(cli, words);
     cli.app().require_subcommand(1);
     add_host_verbs(cli, verbs, words);
     add_machine_verbs(cli, verbs, words);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/console.hpp>
 #include <sky-vm-run/control.hpp>
+#include <sky-vm-run/fetch.hpp>
 #include <sky-vm-run/follow.hpp>
 #include <sky-vm-run/processes.hpp>
 #include <sky-vm-run/supervisor.hpp>
@@ -102,6 +103,16 @@ void forget(const Vm& vm) {
     }
 }
 
+Outline outline_of_stop(const Vm& vm, bool forgotten) {
+    Outline out = outline_stop(glance_at(vm));
+    const Registry registry = load_registry(vm.config.state);
+    if (const auto* entry = registry.find(vm.path); forgotten && entry != nullptr) {
+        const Outline more = outline_forget(*entry);
+        out.insert(out.end(), more.begin(), more.end());
+    }
+    return out;
+}
+
 /// The state of a machine as it is: files say what was meant, /proc what lives.
 std::optional<StateLine> state_of(const Vm& vm, const std::vector<Process>& all) {
     auto state = load<StateLine>(vm.files.state());
@@ -125,7 +136,7 @@ std::optional<StateLine> state_of(const Vm& vm, const std::vector<Process>& all)
 
 } // namespace
 
-int start_verb(const Config& config, int in, int out, bool dry_run) {
+int start_verb(const Config& config, int in, int out, const DryRun& dry) {
     check_storage(config);
     const auto line = LineReader(in, kSpecBytesMax).next(seconds(60));
     if (!line) {
@@ -133,10 +144,14 @@ int start_verb(const Config& config, int in, int out, bool dry_run) {
     }
     const Spec spec = Spec::parse(*line);
     const Vm vm(config, spec.path);
-    check_spec(spec, config, vm.entry());
-    check_record(spec, load_record(config.state, spec.path, spec.rev));
-    if (dry_run) {
-        log::say(fmt::format("would start {} from {}", spec.path.text(), spec.deployment.str()));
+    const auto entry = vm.entry();
+    check_spec(spec, config, entry);
+    const Record record = load_record(config.state, spec.path, spec.rev);
+    check_record(spec, record);
+    if (dry) {
+        Glance now = glance_at(vm);
+        now.lacking = lacking_of(record, vm.state.store(spec.path.tenant));
+        print_outline(vm.path, outline_start(spec, now, entry.volumes), dry, out);
         return 0;
     }
     const auto serial = wish(vm, true, false, &spec);
@@ -144,7 +159,7 @@ int start_verb(const Config& config, int in, int out, bool dry_run) {
     return follow(vm, serial, Until::kUp, start_limit(spec), out) ? 0 : code(ExitCode::kSomeFailed);
 }
 
-int stop_verb(const Config& config, const Caller& caller, int in, int out) {
+int stop_verb(const Config& config, const Caller& caller, int in, int out, const DryRun& dry) {
     check_storage(config);
     const Json request = read_request(in);
     Fields f(request, "");
@@ -156,7 +171,15 @@ int stop_verb(const Config& config, const Caller& caller, int in, int out) {
         if (!forgotten) {
             fail(ExitCode::kRefused, "no machine '{}' on this host", vm.path.text());
         }
-        forget(vm);
+        if (dry) {
+            print_outline(vm.path, outline_of_stop(vm, true), dry, out);
+        } else {
+            forget(vm);
+        }
+        return 0;
+    }
+    if (dry) {
+        print_outline(vm.path, outline_of_stop(vm, forgotten), dry, out);
         return 0;
     }
     const auto serial = wish(vm, false, false, nullptr);
@@ -169,13 +192,19 @@ int stop_verb(const Config& config, const Caller& caller, int in, int out) {
     return 0;
 }
 
-int restart_verb(const Config& config, const Caller& caller, int in, int out) {
+int restart_verb(const Config& config, const Caller& caller, int in, int out, const DryRun& dry) {
     check_storage(config);
     const Json request = read_request(in);
     Fields f(request, "");
     const Vm vm(config, machine_of(f, caller));
     f.done();
     const Spec spec = need_spec(vm);
+    if (dry) {
+        Glance now = glance_at(vm);
+        now.wanted = false; // whatever runs is started anew
+        print_outline(vm.path, outline_start(spec, now, vm.entry().volumes), dry, out);
+        return 0;
+    }
     const auto serial = wish(vm, true, true, nullptr);
     ensure_supervisor(vm);
     return follow(vm, serial, Until::kUp, start_limit(spec), out) ? 0 : code(ExitCode::kSomeFailed);
@@ -223,18 +252,24 @@ int logs_verb(const Config& config, const Caller& caller, int in, int out) {
     return 0;
 }
 
-int cleanup_verb(const Config& config, const MachinePath& machine) {
+int cleanup_verb(const Config& config, const MachinePath& machine, int out, const DryRun& dry) {
     check_storage(config);
     const Vm vm(config, machine);
-    if (!std::filesystem::exists(vm.files.base())) {
-        return 0;
-    }
-    const Lock change = Lock::take(vm.files.lock(), me(), kChangeLimit);
     const auto refuse_living = [&] {
         if (lives(vm)) {
             fail(ExitCode::kBusy, "machine '{}' lives (stop it first)", machine.text());
         }
     };
+    if (dry) {
+        refuse_living();
+        const auto left = load<Running>(vm.files.running());
+        print_outline(machine, outline_cleanup(left.has_value(), left ? left->uid : 0), dry, out);
+        return 0;
+    }
+    if (!std::filesystem::exists(vm.files.base())) {
+        return 0;
+    }
+    const Lock change = Lock::take(vm.files.lock(), me(), kChangeLimit);
     refuse_living();
     // A supervisor that was just killed may still hold its lock; one that starts the machine does.
     const Lock supervisor = Lock::take(vm.files.supervisor_lock(), me(), seconds(5));
@@ -243,9 +278,13 @@ int cleanup_verb(const Config& config, const MachinePath& machine) {
     return 0;
 }
 
-int run_verb(const Config& config, const MachinePath& machine) {
+int run_verb(const Config& config, const MachinePath& machine, int out, const DryRun& dry) {
     const Vm vm(config, machine);
-    static_cast<void>(need_spec(vm));
+    const Spec spec = need_spec(vm);
+    if (dry) {
+        print_outline(machine, outline_start(spec, glance_at(vm), vm.entry().volumes), dry, out);
+        return 0;
+    }
     // A tenant's process may be our grandparent: nothing of its limits goes on to the machine.
     std::ofstream("/proc/self/oom_score_adj") << 0;
     return supervise(vm);

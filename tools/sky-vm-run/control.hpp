@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <sky-vm-run/vm.hpp>
+#include <sky-vm-run/outline.hpp>
 #include <sky/privilege.hpp>
 
 #include <optional>
@@ -12,14 +12,14 @@ namespace sky::vm {
 /// Verb `start`: checks the spec on `in` once more, writes it down as what shall run, makes sure
 /// that a supervisor works on it, and prints state lines on `out` until the machine is ready or has
 /// failed. The same spec of a machine that lives restarts nothing. Quits when nobody reads `out`
-/// any more; the machine goes on. 0, or kSomeFailed. With `dry_run` it checks and prints what it
-/// would do. Throws Error.
-int start_verb(const Config& config, int in, int out, bool dry_run);
+/// any more; the machine goes on. 0, or kSomeFailed. Here and below: with `dry` it checks what it
+/// would, and prints what it would do. Throws Error.
+int start_verb(const Config& config, int in, int out, const DryRun& dry);
 
 /// Verbs `stop` and `restart`: a request on `in`, state lines on `out` until it is done.
 /// "forget" gives the registry entry back once nothing of the machine is left.
-int stop_verb(const Config& config, const Caller& caller, int in, int out);
-int restart_verb(const Config& config, const Caller& caller, int in, int out);
+int stop_verb(const Config& config, const Caller& caller, int in, int out, const DryRun& dry);
+int restart_verb(const Config& config, const Caller& caller, int in, int out, const DryRun& dry);
 
 /// Verb `list`: a state line per machine of the tenant asked for on `in`, or of all. What lives is
 /// what /proc says, whatever a file says.
@@ -29,9 +29,9 @@ int list_verb(const Config& config, const Caller& caller, int in, int out);
 int logs_verb(const Config& config, const Caller& caller, int in, int out);
 
 /// Verb `cleanup`: removes what a dead machine left. Error(kBusy) while it lives or is supervised.
-int cleanup_verb(const Config& config, const MachinePath& machine);
+int cleanup_verb(const Config& config, const MachinePath& machine, int out, const DryRun& dry);
 
 /// Verb `run`: the supervisor, in the foreground.
-int run_verb(const Config& config, const MachinePath& machine);
+int run_verb(const Config& config, const MachinePath& machine, int out, const DryRun& dry);
 
 } // namespace sky::vm

@@ -261,4 +261,21 @@ Fetched fetch_closure(const Record& record, const std::filesystem::path& cache,
     return fetched;
 }
 
+std::size_t lacking_of(const Record& record, const std::filesystem::path& store) {
+    std::size_t lacking = record.closure.size();
+    try {
+        const Fd marks = open_file(store / kMarks, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+        for (const auto& entry : record.closure) {
+            if (mark_of(marks.get(), entry.path.base()) == nar_hash_text(entry.nar_hash)) {
+                --lacking;
+            }
+        }
+    } catch (const SysError& e) {
+        if (e.errno_value() != ENOENT) { // nothing was ever fetched
+            throw;
+        }
+    }
+    return lacking;
+}
+
 } // namespace sky::vm

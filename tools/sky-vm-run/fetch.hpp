@@ -26,4 +26,7 @@ Fetched fetch_closure(const Record& record, const std::filesystem::path& cache,
                       const std::filesystem::path& store,
                       const std::function<void(std::size_t done, std::size_t all)>& progress = {});
 
+/// How many paths of the closure `store` does not have whole, and with the record's bytes.
+[[nodiscard]] std::size_t lacking_of(const Record& record, const std::filesystem::path& store);
+
 } // namespace sky::vm

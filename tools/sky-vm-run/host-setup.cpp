@@ -125,11 +125,13 @@ void storage_init(const Config& config, bool dry_run) {
         write_all(STDOUT_FILENO, *there);
         return;
     }
-    const std::string text = dump_json({{"v", 1}, {"storage", new_storage_id()}}) + "\n";
-    if (!dry_run) {
-        make_directories(config.state, 0755);
-        atomic_write(marker, text, {.mode = 0644});
+    if (dry_run) {
+        write_all(STDOUT_FILENO, fmt::format("would make {}, with a new id\n", marker.string()));
+        return;
     }
+    const std::string text = dump_json({{"v", 1}, {"storage", new_storage_id()}}) + "\n";
+    make_directories(config.state, 0755);
+    atomic_write(marker, text, {.mode = 0644});
     write_all(STDOUT_FILENO, text);
 }
 

@@ -58,12 +58,9 @@ Json entry_line(const Machine& machine, const Registry::Machine& entry) {
     return line;
 }
 
-/// Under the lock: every machine gets its entry or an error; written once, and only if it changed.
-std::vector<Json> register_all(const Config& config, const Request& request, bool& refused) {
-    const Lock lock =
-        Lock::take(config.state / "registry.lock", "sky-vm-run register", std::chrono::seconds(20));
-    Registry registry = load_registry(config.state);
-    const Registry before = registry;
+/// Every machine gets its entry or an error.
+std::vector<Json> register_in(Registry& registry, const Config& config, const Request& request,
+                              bool& refused) {
     const RegistryLimits limits = registry_limits(config);
     std::vector<Json> lines;
     for (const Machine& machine : request.machines) {
@@ -80,6 +77,16 @@ std::vector<Json> register_all(const Config& config, const Request& request, boo
                   {{"stage", "admit"}, {"code", static_cast<int>(e.code())}, {"text", e.what()}}}});
         }
     }
+    return lines;
+}
+
+/// Under the lock; written once, and only if it changed.
+std::vector<Json> register_all(const Config& config, const Request& request, bool& refused) {
+    const Lock lock =
+        Lock::take(config.state / "registry.lock", "sky-vm-run register", std::chrono::seconds(20));
+    Registry registry = load_registry(config.state);
+    const Registry before = registry;
+    auto lines = register_in(registry, config, request, refused);
     if (registry != before) {
         save_registry(config.state, registry, account(config.accounts.deploy).gid);
     }
@@ -88,7 +95,7 @@ std::vector<Json> register_all(const Config& config, const Request& request, boo
 
 } // namespace
 
-int register_verb(const Config& config, const Caller& caller, int in, int out) {
+int register_verb(const Config& config, const Caller& caller, int in, int out, bool dry_run) {
     const auto line = LineReader(in).next(std::chrono::seconds(30));
     if (!line) {
         fail(ExitCode::kData, "no request on standard input");
@@ -97,7 +104,9 @@ int register_verb(const Config& config, const Caller& caller, int in, int out) {
     static_cast<void>(config.tenant(request.tenant));
     check_storage(config);
     bool refused = false;
-    for (const Json& answer : register_all(config, request, refused)) {
+    Registry registry = dry_run ? load_registry(config.state) : Registry{};
+    for (const Json& answer : dry_run ? register_in(registry, config, request, refused)
+                                      : register_all(config, request, refused)) {
         write_line(out, answer);
     }
     return code(refused ? ExitCode::kSomeFailed : ExitCode::kOk);

@@ -9,7 +9,8 @@ namespace sky::vm {
 /// The verb `register`: one request `{"v":1,"tenant","repo","machines":[...],"max"?}` on `in`, one
 /// line per machine on `out`: the registry's entry plus "machine" and "macs", or "machine" and
 /// "error". Runs as root; the registry's lock is held neither while reading nor while writing.
-/// 0, or kSomeFailed when a machine was refused. Throws Error.
-int register_verb(const Config& config, const Caller& caller, int in, int out);
+/// With `dry_run` it answers what it would answer, and gives nothing out. 0, or kSomeFailed when a
+/// machine was refused. Throws Error.
+int register_verb(const Config& config, const Caller& caller, int in, int out, bool dry_run);
 
 } // namespace sky::vm
