@@ -22,6 +22,7 @@ setup_file() {
     git config user.email alice@example.org
 }
 teardown_file() { rm -rf "$D"; }
+teardown() { eventually nobody_behind; } # who writes where the next test removes
 
 setup() {
     rm -rf "$D/state" "$D/log/"*
@@ -100,6 +101,11 @@ while read -r line; do
         ;;
     esac
 done
+if [ -e "$log/hang-$verb" ]; then # once
+    rm "$log/hang-$verb"
+    for _ in {1..600}; do sleep 0.1; done
+    touch "$log/hung-$verb"
+fi
 if [ -e "$log/away-$verb" ]; then
     echo '{"v":1,"repo":"infra","machine":"www","error":{"stage":"start","code":69,"text":"no host has room"}}'
     exit 1
@@ -139,6 +145,8 @@ eventually() { # a bound, not a measure
         sleep 0.1
     done
 }
+
+nobody_behind() { ! pgrep -f "^$D/bin/sky-shell .*ensure" >/dev/null; }
 
 is_dead() { ! grep -qsE '^State:\s+[^ZX]' "/proc/$1/status"; }
 
@@ -240,21 +248,49 @@ raw_push() { # REF-BYTES
     says 'ok refs/heads/www'
 }
 
-@test "what was already there is handed on again: a push of the same commit, a fetch, status" {
+ensured() { [ "$(wc -l <"$D/log/ensure")" = "$1" ]; }
+
+@test "what was already there is handed on again: a push of the same commit, any contact with the repo" {
     run -0 push host:infra main:www
+    local contact build count=1
+    build=$(jq -r .build "$D/log/build")
     rm "$D/log/"*
     run -0 push host:infra main:www
     says 'Everything up-to-date'
     [ ! -e "$D/log/build" ]
-    [ "$(wc -l <"$D/log/ensure")" = 1 ]
-    run -0 git ls-remote host:infra
-    [ "$(wc -l <"$D/log/ensure")" = 2 ]
-    run -0 sky status
-    [ "$(wc -l <"$D/log/ensure")" = 3 ]
+    ensured 1
+    for contact in 'git ls-remote host:infra' 'sky status' 'sky status infra' 'sky status infra/www --json' 'sky builds infra' \
+        'sky logs www' 'sky logs www -f' "sky logs www --build $build" 'sky connect www' 'sky restart www' 'sky stop www' \
+        'sky redeploy www' "sky rollback www --to $(head_rev)"; do
+        eval "run -0 $contact </dev/null"
+        eventually nobody_behind
+        ensured $((++count)) || { echo "no check after $contact" >&2; false; }
+    done
+    for contact in help whoami builds; do # about no repo
+        run -0 sky "$contact"
+    done
+    ensured $count
     run -0 as_alice "$D/bin/sky-shell" ensure
-    [ "$(wc -l <"$D/log/ensure")" = 4 ]
+    ensured $((++count))
     run -0 as_alice "$D/bin/sky-shell" ensure infra
-    [ "$(jq -r .session "$D/log/ensure" | sort -u | wc -l)" = 5 ]
+    [ "$(jq -r .session "$D/log/ensure" | sort -u | wc -l)" = $((++count)) ]
+    jq -se 'all(has("dry_run") | not)' "$D/log/ensure"
+    run -0 as_alice "$D/bin/sky-shell" ensure --dry-run
+    jq -se '.[-1].dry_run and (.[-1].branches | keys == ["www"])' "$D/log/ensure"
+}
+
+@test "who asks does not wait for the check behind it, and a push does not for long" {
+    run -0 push host:infra main:www
+    local contact
+    for contact in 'sky status' 'git ls-remote host:infra'; do
+        touch "$D/log/hang-ensure"
+        eval "run -0 $contact"
+        eventually test ! -e "$D/log/hang-ensure"
+        run -0 push host:infra main:www
+        says 'infra is busy: a check ('
+        says 'from 192.0.2.7, since '
+        [ ! -e "$D/log/hung-ensure" ]
+    done
 }
 
 @test "the branch moved but the machine does not run: the push fails and says it, with --atomic too" {
@@ -269,7 +305,6 @@ raw_push() { # REF-BYTES
     # A fetch is whole all the same.
     run -0 git ls-remote host:infra
     says "$(head_rev)"
-    says 'warning: infra: www: no host has room'
     run -1 as_alice "$D/bin/sky-shell" ensure
     rm "$D/log/away-ensure"
     run -0 push host:infra main:www

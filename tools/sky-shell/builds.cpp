@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "sky-shell/builds.hpp"
 
+#include "sky-shell/ensure.hpp"
 #include "sky-shell/table.hpp"
 
 #include <sky/error.hpp>
@@ -177,6 +178,9 @@ int builds_verb(const Session& session, const Builds& request) {
     }
     if (!request.json) {
         write_all(STDOUT_FILENO, table.text());
+    }
+    if (request.repo) {
+        ensure_behind(session, request.repo);
     }
     return 0;
 }

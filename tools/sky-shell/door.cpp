@@ -89,12 +89,14 @@ int as_login_shell(Cli& cli, std::string_view argument) {
 int as_command(Cli& cli) {
     auto& app = cli.app();
     std::vector<std::string> pipe;
-    std::vector<std::string> repos;
+    EnsureOptions options;
     auto* proc = app.add_subcommand("proc-receive", "git's hook: build and cache each branch");
     proc->add_option("COMMAND", pipe, "reads and writes a JSON line per branch")->required();
     auto* post = app.add_subcommand("post-receive", "git's hook: print a JSON line per branch");
     auto* ensure = app.add_subcommand("ensure", "finish what is missing, as the tenant");
-    ensure->add_option("REPO", repos, "all, when none is named");
+    ensure->add_option("REPO", options.repos, "all, when none is named");
+    ensure->add_flag("--dry-run", options.dry_run, "say what would be done, change nothing");
+    ensure->add_flag("--behind", options.behind, "leave at once, go on for a short while, unseen");
     app.require_subcommand(0, 1);
     cli.examples("  ForceCommand /usr/bin/sky-shell       in sshd_config, or as login shell\n"
                  "  setpriv --reuid alice ... sky-shell ensure\n"
@@ -109,7 +111,7 @@ int as_command(Cli& cli) {
     if (*ensure) {
         const auto session = open_session(cli.config());
         join_cgroups(session);
-        return ensure_repos(session, repos);
+        return ensure_verb(session, options);
     }
     return serve(cli, original_command());
 }

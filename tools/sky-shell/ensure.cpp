@@ -11,17 +11,21 @@
 #include <sky/log.hpp>
 
 #include <algorithm>
-#include <chrono>
+#include <fcntl.h>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <unistd.h>
 
 namespace sky::shell {
 namespace {
 
 using std::chrono::steady_clock;
 
-/// Enough for every machine of a repo to start; nobody holds a repo's lock for longer.
-constexpr std::chrono::minutes kMostTime{30};
+/// How long a run behind an answer may hold a repo's lock: a push waits for it. A start that takes
+/// longer goes on under its supervisor.
+constexpr std::chrono::seconds kBehindMost{10};
+/// Waits that are shorter are not worth a word: a run behind the last command has its end to come.
+constexpr std::chrono::milliseconds kSilentWait{500};
 
 std::string holder_line(const std::string& what) {
     return fmt::format("{} from {}, since {}", what, client_address(), now_text());
@@ -53,13 +57,14 @@ std::string problems_of(std::string_view lines) {
 Lock wait_for_lock(const Session& session, const Repo& repo, const std::string& what) {
     const auto file = session.lock(repo);
     const auto limit = std::chrono::seconds(session.config.push.wait_s);
-    const auto end = steady_clock::now() + limit;
+    const auto begin = steady_clock::now();
+    const auto end = begin + limit;
     bool told = false;
     for (;;) {
         if (auto lock = Lock::try_take(file, holder_line(what))) {
             return std::move(*lock);
         }
-        if (!told) {
+        if (!told && steady_clock::now() >= begin + kSilentWait) {
             log::say(fmt::format("-----> {} is busy: {}", repo.str(), Lock::holder(file)));
             log::say(fmt::format("       waiting up to {} s, Ctrl-C is safe", limit.count()));
             told = true;
@@ -75,18 +80,22 @@ Lock wait_for_lock(const Session& session, const Repo& repo, const std::string& 
     }
 }
 
-Ensured ensure_locked(const Session& session, const Repo& repo, const BuildId& contact) {
+Ensured ensure_locked(const Session& session, const Repo& repo, const BuildId& contact,
+                      const EnsureLimits& limits) {
     Json branches = Json::object();
     for (const auto& [machine, revision] : read_branches(session.repo(repo))) {
         branches[machine.str()] = revision.str();
     }
-    const Json request{{"v", 1},
-                       {"repo", repo.str()},
-                       {"branches", std::move(branches)},
-                       {"session", contact.str()}};
+    Json request{{"v", 1},
+                 {"repo", repo.str()},
+                 {"branches", std::move(branches)},
+                 {"session", contact.str()}};
+    if (limits.dry_run) {
+        request["dry_run"] = true;
+    }
     const auto answer = tool_command(session, "sky-nomad-submit")
                             .arg("ensure")
-                            .capture(dump_json(request) + "\n", 16U << 20U, kMostTime);
+                            .capture(dump_json(request) + "\n", 16U << 20U, limits.most);
     Ensured result{answer.exit_code, problems_of(answer.out)};
     if (result.code == 0 && !result.why.empty()) {
         result.code = code(ExitCode::kSomeFailed);
@@ -97,29 +106,61 @@ Ensured ensure_locked(const Session& session, const Repo& repo, const BuildId& c
     return result;
 }
 
-std::optional<Ensured> ensure(const Session& session, const Repo& repo) {
+namespace {
+
+/// Nothing when somebody holds the lock: they do it.
+std::optional<Ensured> ensure(const Session& session, const Repo& repo,
+                              const EnsureLimits& limits) {
     const auto contact = new_build_id();
     const auto lock =
         Lock::try_take(session.lock(repo), holder_line("a check (" + contact.str() + ")"));
     if (!lock) {
         return std::nullopt;
     }
-    return ensure_locked(session, repo, contact);
+    return ensure_locked(session, repo, contact, limits);
 }
 
-int ensure_repos(const Session& session, const std::vector<std::string>& names) {
+std::vector<Repo> repos_of(const Session& session, const std::vector<std::string>& names) {
+    if (names.empty()) {
+        return list_repos(session);
+    }
     std::vector<Repo> repos;
     for (const auto& name : names) {
         repos.push_back(Repo::parse(name));
         require_repo(session, repos.back());
     }
-    if (names.empty()) {
-        repos = list_repos(session);
+    return repos;
+}
+
+} // namespace
+
+void ensure_behind(const Session& session, const std::optional<Repo>& repo) noexcept {
+    try {
+        const Fd null = open_file("/dev/null", O_RDWR);
+        Command command = tool_command(session, "sky-shell");
+        command.args({"ensure", "--behind"}).env("SSH_CONNECTION", client_address());
+        if (repo) {
+            command.arg(repo->str());
+        }
+        command.out(null.get()).err(null.get()).run(); // until it has left for the background
+    } catch (const std::exception& e) {                // the next contact does it
+        log::debug("ensure: {}", e.what());
+    }
+}
+
+int ensure_verb(const Session& session, const EnsureOptions& options) {
+    const auto repos = repos_of(session, options.repos);
+    EnsureLimits limits{.dry_run = options.dry_run};
+    if (options.behind) {
+        if (::daemon(0, 0) != 0) {
+            fail_errno("cannot go on behind");
+        }
+        limits.most = kBehindMost;
     }
     int worst = 0;
     for (const auto& repo : repos) {
         try {
-            const auto result = ensure(session, repo);
+            const auto result = ensure(session, repo, limits);
             if (!result) {
                 log::info("{}: busy ({}), left to them", repo.str(),
                           Lock::holder(session.lock(repo)));

@@ -5,9 +5,10 @@
 
 #include <sky/lock.hpp>
 
-#include <functional>
+#include <chrono>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace sky::shell {
 
@@ -20,17 +21,31 @@ struct Ensured {
     std::string why; ///< one line about what is wrong, when code is not 0
 };
 
+struct EnsureLimits {
+    /// What is not done by then goes on by itself, unseen. Enough for every machine of a repo to
+    /// start; nobody holds a repo's lock for longer.
+    std::chrono::seconds most{30 * 60};
+    bool dry_run = false;
+};
+
 /// Hands the repo's branches to sky-nomad-submit, which finishes what is missing. Call it with the
 /// repo's lock held: branches must not move meanwhile. Progress goes to stderr.
 /// Throws Error for a repo that can not be read.
 [[nodiscard]] Ensured ensure_locked(const Session& session, const Repo& repo,
-                                    const BuildId& contact);
+                                    const BuildId& contact, const EnsureLimits& limits = {});
 
-/// As ensure_locked, at a contact that is no push. Nothing when somebody holds the lock: they do
-/// it.
-[[nodiscard]] std::optional<Ensured> ensure(const Session& session, const Repo& repo);
+/// At a contact that is no push, once what was asked is answered, or before a stream begins: leaves
+/// `sky-shell ensure --behind` to work by itself. Never throws, never waits for a machine.
+/// Nothing named: all repos.
+void ensure_behind(const Session& session, const std::optional<Repo>& repo) noexcept;
 
-/// `sky-shell ensure`: all repos, or those named. The exit code.
-int ensure_repos(const Session& session, const std::vector<std::string>& names);
+struct EnsureOptions {
+    std::vector<std::string> repos; ///< all, when none is named
+    bool dry_run = false;           ///< say what would be done
+    bool behind = false;            ///< leave at once and go on without a terminal, in short time
+};
+
+/// `sky-shell ensure`. A repo whose lock somebody holds is left to them. The exit code.
+int ensure_verb(const Session& session, const EnsureOptions& options);
 
 } // namespace sky::shell

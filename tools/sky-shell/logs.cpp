@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "sky-shell/builds.hpp"
+#include "sky-shell/ensure.hpp"
 #include "sky-shell/supervise.hpp"
 #include "sky-shell/verbs.hpp"
 
@@ -47,6 +48,7 @@ int build_log(const Session& session, const Logs& request) {
              note.id.str(), ref.machine.str());
     }
     const Fd fd = open_file(file, O_RDONLY | O_NOFOLLOW);
+    ensure_behind(session, note.repo); // a build's log does not change by it
     for (;;) {
         // Asked before the copy: what is written after the answer is then still copied once.
         const bool over = !request.follow || read_note(session, note.id).ended ||
@@ -66,6 +68,9 @@ int logs_verb(const Session& session, const Logs& request) {
         return build_log(session, request);
     }
     const auto machine = find_machine(session, request.machine);
+    if (request.follow) {
+        ensure_behind(session, machine.repo); // now: who follows may do so for hours
+    }
     const Json line{{"v", 1},
                     {"repo", machine.repo.str()},
                     {"machine", machine.machine.str()},
@@ -74,6 +79,9 @@ int logs_verb(const Session& session, const Logs& request) {
     Command command = tool_command(session, "sky-nomad-submit");
     command.arg("logs");
     const auto outcome = supervise(std::move(command), {.first = dump_json(line) + "\n"});
+    if (!request.follow) {
+        ensure_behind(session, machine.repo);
+    }
     return outcome.kind == Outcome::Kind::kEnded ? outcome.exit_code : code(ExitCode::kIo);
 }
 

@@ -86,14 +86,7 @@ int upload(const Session& session, const Repo& repo) {
     git.args({"upload-pack", "--strict", session.repo(repo).string()});
     pass_protocol(git);
     const int result = outcome_code(supervise(std::move(git), {}), session);
-    // The fetch is whole; what is wrong with the machines is told, not made its failure.
-    try {
-        if (const auto ensured = ensure(session, repo); ensured && ensured->code != 0) {
-            log::say(fmt::format("warning: {}: {}", repo.str(), ensured->why));
-        }
-    } catch (const Error& e) {
-        log::say(fmt::format("warning: {}: {}", repo.str(), e.what()));
-    }
+    ensure_behind(session, repo);
     return result;
 }
 

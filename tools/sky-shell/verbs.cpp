@@ -25,14 +25,6 @@ namespace {
 
 constexpr std::size_t kMostAnswer = 64U << 20U;
 
-/// What is wrong with the machines is told beside the answer, and is not its failure.
-void ensure_and_warn(const Session& session, const Repo& repo) {
-    const auto result = ensure(session, repo);
-    if (result && result->code != 0) {
-        log::say(fmt::format("warning: {}: {}", repo.str(), result->why));
-    }
-}
-
 std::vector<Repo> repos_for(const Session& session, const std::optional<Repo>& named) {
     if (!named) {
         return list_repos(session);
@@ -109,10 +101,11 @@ int whoami_verb(const Session& session) {
     return 0;
 }
 
-int status_verb(const Session& session, const Status& request) {
+namespace {
+
+int show_status(const Session& session, const Status& request) {
     std::string asked;
     for (const auto& repo : repos_for(session, request.repo)) {
-        ensure_and_warn(session, repo);
         Json line{{"v", 1}, {"repo", repo.str()}, {"branches", Json::object()}};
         for (const auto& [machine, revision] : read_branches(session.repo(repo))) {
             line["branches"][machine.str()] = revision.str();
@@ -142,14 +135,10 @@ int status_verb(const Session& session, const Status& request) {
     return answer.exit_code;
 }
 
-int change_verb(const Session& session, const Change& request) {
+/// Asks sky-nomad-submit to change one machine, with the repo's lock held.
+int change(const Session& session, const Change& request, const Repo& repo) {
     const auto verb = std::string(verb_text(request.verb));
-    const auto& allowed = session.config.verbs;
-    if (std::find(allowed.begin(), allowed.end(), verb) == allowed.end()) {
-        fail(ExitCode::kRefused, "'{}' is not allowed on this host", verb);
-    }
     // The branch must not move between reading it and acting on it.
-    const auto repo = find_machine(session, request.machine).repo;
     const auto lock = wait_for_lock(session, repo, "a " + verb);
     const auto machine = find_machine(session, {repo, request.machine.machine});
     Json line{{"v", 1},
@@ -166,12 +155,35 @@ int change_verb(const Session& session, const Change& request) {
         .exit_code;
 }
 
+} // namespace
+
+int status_verb(const Session& session, const Status& request) {
+    const int result = show_status(session, request);
+    ensure_behind(session, request.repo);
+    return result;
+}
+
+int change_verb(const Session& session, const Change& request) {
+    const auto& allowed = session.config.verbs;
+    const auto verb = verb_text(request.verb);
+    if (std::find(allowed.begin(), allowed.end(), verb) == allowed.end()) {
+        fail(ExitCode::kRefused, "'{}' is not allowed on this host", verb);
+    }
+    const auto repo = find_machine(session, request.machine).repo;
+    const int result = change(session, request, repo);
+    if (result == 0) { // what failed this very moment is not tried again at once
+        ensure_behind(session, repo);
+    }
+    return result;
+}
+
 int connect_verb(const Session& session, const Connect& request) {
     const auto machine = find_machine(session, request.machine);
     const Json line{{"v", 1},
                     {"repo", machine.repo.str()},
                     {"machine", machine.machine.str()},
                     {"port", request.port}};
+    ensure_behind(session, machine.repo); // now: at the end of a connection it is of no use
     Command command = tool_command(session, "sky-nomad-submit");
     command.arg("connect");
     const auto outcome = supervise(std::move(command), {.first = dump_json(line) + "\n"});
