@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <random>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -123,9 +123,31 @@ void sync_directory(const std::filesystem::path& directory) {
     }
 }
 
-std::filesystem::path temporary_beside(const std::filesystem::path& path) {
-    std::random_device random;
-    return path.parent_path() / fmt::format(".{}.{:08x}.tmp", path.filename().string(), random());
+/// The one temporary file of a target, locked: what a writer that was killed left is taken over,
+/// and two writers come one after the other.
+Fd open_temporary(const std::filesystem::path& temporary) {
+    for (;;) {
+        Fd fd = open_file(temporary, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0600);
+        while (::flock(fd.get(), LOCK_EX) != 0) {
+            if (errno != EINTR) {
+                fail_errno("cannot lock '{}'", temporary.string());
+            }
+        }
+        struct stat mine {};
+        struct stat there {};
+        if (::fstat(fd.get(), &mine) != 0) {
+            fail_errno("cannot stat '{}'", temporary.string());
+        }
+        // Who had it before has renamed it: then it is the target's now.
+        if (::lstat(temporary.c_str(), &there) != 0 || there.st_ino != mine.st_ino ||
+            there.st_dev != mine.st_dev) {
+            continue;
+        }
+        if (::ftruncate(fd.get(), 0) != 0) {
+            fail_errno("cannot empty '{}'", temporary.string());
+        }
+        return fd;
+    }
 }
 
 void fill(const Fd& fd, const std::filesystem::path& path, std::string_view data,
@@ -147,8 +169,8 @@ void fill(const Fd& fd, const std::filesystem::path& path, std::string_view data
 
 void atomic_write(const std::filesystem::path& path, std::string_view data,
                   const WriteOptions& options) {
-    const auto temporary = temporary_beside(path);
-    const Fd fd = open_file(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    const auto temporary = path.parent_path() / fmt::format(".{}.tmp", path.filename().string());
+    const Fd fd = open_temporary(temporary);
     try {
         fill(fd, path, data, options);
         if (::rename(temporary.c_str(), path.c_str()) != 0) {

@@ -69,7 +69,7 @@ struct WriteOptions {
     bool durable = true; ///< fsync file and directory: it survives a power cut
 };
 
-/// Writes `path` whole or not at all: O_EXCL temporary file beside it, fsync, rename. Throws
+/// Writes `path` whole or not at all, through `.NAME.tmp` beside it (lock, fsync, rename). Throws
 /// SysError. The directory must be writable by us and by nobody we do not trust.
 void atomic_write(const std::filesystem::path& path, std::string_view data,
                   const WriteOptions& options = {});

@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <random>
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
 
 using namespace sky;
@@ -46,6 +47,31 @@ TEST_CASE("atomic_write leaves the whole file or the old one, and no temporary")
     CHECK_THROWS_AS(atomic_write(scratch.path / "gone" / "x", "y"), SysError);
     CHECK_THROWS_WITH(read_file(file, 2), ContainsSubstring("larger than 2 bytes"));
     CHECK_FALSE(read_file_if_exists(scratch.path / "nothing", 10));
+}
+
+TEST_CASE("atomic_write takes over what a killed writer left, and waits for one that lives") {
+    const ScratchDir scratch;
+    const auto file = scratch.path / "record.json";
+    {
+        const Fd left = open_file(scratch.path / ".record.json.tmp", O_WRONLY | O_CREAT, 0600);
+        write_all(left.get(), "half of something long");
+    }
+    atomic_write(file, "whole");
+    CHECK(read_file(file, 10) == "whole");
+    std::vector<std::thread> writers;
+    for (const char text : {'a', 'b', 'c', 'd'}) {
+        writers.emplace_back([&, text] {
+            for (int i = 0; i < 50; ++i) {
+                atomic_write(file, std::string(1000, text), {.durable = false});
+            }
+        });
+    }
+    for (auto& writer : writers) {
+        writer.join();
+    }
+    const auto text = read_file(file, 2000);
+    CHECK(text == std::string(1000, text.at(0)));
+    CHECK(std::distance(fs::directory_iterator(scratch.path), fs::directory_iterator()) == 1);
 }
 
 TEST_CASE("open_beneath follows nothing out of a directory") {
