@@ -87,6 +87,7 @@ BuildNote read_note(const Session& session, const BuildId& id) {
 void close_note(const Session& session, const BuildId& id) noexcept {
     try {
         if (!fs::exists(session.build(id) / "build.json")) {
+            fs::remove_all(session.build(id)); // a hook that was killed before it had one
             return;
         }
         auto note = read_note(session, id);

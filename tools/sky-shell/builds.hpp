@@ -26,7 +26,7 @@ void write_note(const Session& session, const BuildNote& note);
 /// Throws Error(kRefused) when there is no such build.
 [[nodiscard]] BuildNote read_note(const Session& session, const BuildId& id);
 
-/// Marks what a killed push left unsaid in its note. Nothing when it had no note or ended well.
+/// Marks what a killed push left unsaid in its note; without one, removes what is left of it.
 void close_note(const Session& session, const BuildId& id) noexcept;
 
 /// The latest builds, newest first.
