@@ -399,7 +399,7 @@ said() {
     start
     vm stop <<<"$(request '{"forget":true}')"
     [ "$(jq '.machines | length' "$TOP/state/registry.json")" = 0 ]
-    [ -e "$volume" ]
+    [ "$(stat -c %u "$volume")" = 0 ] # until the next start: its uid may be given to another machine
     request '{"machines":["www"]}' | jq -c 'del(.machine)' | vm register |
         jq -r .machine_id >"$TOP/id"
     jq -c --arg id "$(cat "$TOP/id")" '.machine_id = $id' "$TOP/spec.json" >"$TOP/new" && mv "$TOP/new" "$TOP/spec.json"

@@ -6,6 +6,7 @@
 #include <sky-vm-run/processes.hpp>
 #include <sky-vm-run/supervisor.hpp>
 #include <sky-vm-run/teardown.hpp>
+#include <sky-vm-run/volume.hpp>
 
 #include <sky/cli.hpp>
 #include <sky/error.hpp>
@@ -98,6 +99,7 @@ void forget(const Vm& vm) {
     const Lock registry_lock = Lock::take(vm.config.state / "registry.lock", me(), kChangeLimit);
     Registry registry = load_registry(vm.config.state);
     if (registry.find(vm.path) != nullptr) {
+        take_back_volumes(vm.config, vm.path); // before its uid is another's
         forget_machine(registry, vm.path);
         save_registry(vm.config.state, registry, account(vm.config.accounts.deploy).gid);
     }

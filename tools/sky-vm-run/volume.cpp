@@ -138,6 +138,19 @@ VolumeStep plan_volume(const Spec::Disk& disk, const std::optional<Registry::Dis
     return *file_bytes < disk.size_mib * kMib ? VolumeStep::kGrow : VolumeStep::kKeep;
 }
 
+void take_back_volumes(const Config& config, const MachinePath& path) {
+    const fs::path directory = State(config).volumes(path);
+    if (!fs::exists(directory)) {
+        return;
+    }
+    for (const auto& entry : fs::directory_iterator(directory)) {
+        const Fd fd = open_volume(entry.path());
+        if (fd && ::fchown(fd.get(), 0, 0) != 0) {
+            fail_errno("cannot take back '{}'", entry.path().string());
+        }
+    }
+}
+
 void attach_volumes(const Config& config, const Spec& spec, uid_t uid) {
     if (spec.volumes.empty()) {
         return;

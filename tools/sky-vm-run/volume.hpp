@@ -25,4 +25,8 @@ enum class VolumeStep { kMake, kKeep, kGrow };
 /// the guest: root reads nothing that a guest wrote. Nothing of the machine may live. Throws Error.
 void attach_volumes(const Config& config, const Spec& spec, uid_t uid);
 
+/// Gives the files of a machine of which nothing lives to root: its uid will be another's. The next
+/// attach_volumes hands them over again. Throws SysError.
+void take_back_volumes(const Config& config, const MachinePath& path);
+
 } // namespace sky::vm
