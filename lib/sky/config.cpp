@@ -146,6 +146,72 @@ void read_cell(Fields& f, CellConfig& cell) {
     set_list(f, "cgroups", cell.cgroups);
 }
 
+void read_volumes(Fields& f, VolumesConfig& volumes) {
+    if (f.has("classes")) {
+        volumes.classes.clear();
+        f.each_member("classes",
+                      [&](const std::string& name, const Json& value, const std::string& path) {
+                          Fields c(value, path, kCode);
+                          VolumeClass made;
+                          const std::string kind = c.string("kind");
+                          if (kind == "leased") {
+                              made.kind = VolumeClass::Kind::kLeased;
+                              made.wait_s = c.integer("wait_s", 0, kMostSeconds);
+                          } else if (kind != "local") {
+                              c.wrong("kind", "\"local\" or \"leased\"");
+                          }
+                          c.done();
+                          volumes.classes.emplace(name_of<Volume>(name, path).str(), made);
+                      });
+    }
+    set(f, "default", volumes.standard);
+    if (!volumes.classes.contains(volumes.standard)) {
+        f.wrong("default", "one of the classes");
+    }
+}
+
+void set(Fields& fields, const char* key, std::optional<std::filesystem::path>& into) {
+    if (fields.has(key)) {
+        std::filesystem::path path;
+        set(fields, key, path);
+        into = std::move(path);
+    }
+}
+
+bool valid_address(std::string_view text) {
+    for (const std::string_view scheme : {"https://", "http://"}) {
+        if (text.starts_with(scheme)) {
+            const auto rest = text.substr(scheme.size());
+            return !rest.empty() && rest.find_first_of("/?#@ ") == std::string_view::npos;
+        }
+    }
+    return false;
+}
+
+void read_nomad(Fields& f, NomadConfig& nomad) {
+    set_list(f, "addresses", nomad.addresses);
+    if (nomad.addresses.empty() ||
+        !std::all_of(nomad.addresses.begin(), nomad.addresses.end(), valid_address)) {
+        f.wrong("addresses", "at least one http(s)://HOST:PORT");
+    }
+    set(f, "ca", nomad.ca);
+    set(f, "cert", nomad.cert);
+    set(f, "key", nomad.key);
+    if (nomad.cert.has_value() != nomad.key.has_value()) {
+        f.wrong("cert", "together with key");
+    }
+    nomad.tls_name = f.optional_string("tls_name");
+    set(f, "region", nomad.region);
+    set_list(f, "datacenters", nomad.datacenters);
+    set(f, "node_pool", nomad.node_pool);
+    set(f, "deploy_token", nomad.deploy_token);
+    set(f, "host_token", nomad.host_token);
+    set(f, "vcpu_mhz", nomad.vcpu_mhz, 1, 100000);
+    set(f, "overhead_mib", nomad.overhead_mib, 16, 1 << 20);
+    set(f, "place_s", nomad.place_s, 1, 3600);
+    set(f, "lease_s", nomad.lease_s, 3, 3600);
+}
+
 void read_small_sections(Fields& top, Config& c) {
     section(top, "programs", [&](Fields& f) {
         set(f, "git", c.programs.git);
@@ -179,6 +245,8 @@ void read_small_sections(Fields& top, Config& c) {
         set(f, "idle_s", c.push.idle_s, 1, kMostSeconds);
     });
     section(top, "cell", [&](Fields& f) { read_cell(f, c.cell); });
+    section(top, "volumes", [&](Fields& f) { read_volumes(f, c.volumes); });
+    section(top, "nomad", [&](Fields& f) { read_nomad(f, c.nomad.emplace()); });
 }
 
 void check_tenant_uids(const Config& c) {
@@ -221,6 +289,8 @@ Config parse_config(std::string_view text, const std::filesystem::path& file) {
     }
     c.host = top.string("host");
     set(top, "state", c.state);
+    c.shared = c.state;
+    set(top, "shared", c.shared);
     c.storage = top.string("storage");
     if (c.storage.size() != 32 ||
         c.storage.find_first_not_of("0123456789abcdef") != std::string::npos) {

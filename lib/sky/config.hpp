@@ -85,12 +85,46 @@ struct NetworkConfig {
     std::vector<std::string> dns;
 };
 
+/// Where the files of a volume lie, and who may open it.
+struct VolumeClass {
+    enum class Kind {
+        kLocal,  ///< below `state`: pinned to the host it was made on
+        kLeased, ///< below `shared`: opened by the host that owns the machine and holds its lease
+    };
+    Kind kind = Kind::kLocal;
+    std::int64_t wait_s = 0; ///< kLeased: so long the filesystem takes a cut-off host's writes
+};
+
+struct VolumesConfig {
+    std::string standard = "local"; ///< "default" in JSON: the class of who asks for none
+    std::map<std::string, VolumeClass> classes{{"local", {}}};
+};
+
+/// How to reach the cluster's scheduler, doc/interfaces.md "Cluster".
+struct NomadConfig {
+    std::vector<std::string> addresses; ///< http(s)://HOST:PORT, tried in turn
+    std::optional<std::filesystem::path> ca;
+    std::optional<std::filesystem::path> cert; ///< with `key`
+    std::optional<std::filesystem::path> key;
+    std::optional<std::string> tls_name; ///< to find in the agent's certificate
+    std::string region = "global";
+    std::vector<std::string> datacenters{"*"};
+    std::string node_pool = "default";
+    std::filesystem::path deploy_token = "/etc/skyflake/nomad-deploy.token";
+    std::filesystem::path host_token = "/etc/skyflake/nomad-host.token";
+    std::int64_t vcpu_mhz = 1000;
+    std::int64_t overhead_mib = 192; ///< hypervisor and virtiofsd, on top of the guest's memory
+    std::int64_t place_s = 60;
+    std::int64_t lease_s = 30;
+};
+
 /// The host's configuration, doc/interfaces.md "Configuration". A plain value; nothing in it was a
 /// tenant's.
 struct Config {
     std::filesystem::path file; ///< absolute path it was read from: what sudo's rules name
     std::string host;
     std::filesystem::path state = "/var/lib/skyflake";
+    std::filesystem::path shared = "/var/lib/skyflake"; ///< `state`, unless hosts share a storage
     std::string storage;
     std::string prefix = "sky";
     std::filesystem::path bin = "/usr/bin";
@@ -107,6 +141,8 @@ struct Config {
     PushLimits push;
     CellConfig cell;
     std::map<Network, NetworkConfig> networks;
+    VolumesConfig volumes;
+    std::optional<NomadConfig> nomad; ///< nothing: a single host
 
     /// The tenant with this uid, if it is one.
     [[nodiscard]] std::optional<Tenant> tenant_of(uid_t uid) const;

@@ -42,8 +42,8 @@ Spec::Disk parse_disk(const Json& value, const std::string& path) {
                    .storage_class = fields.string("class"),
                    .size_mib = static_cast<std::uint64_t>(fields.integer("size_mib", 1, kMibMost)),
                    .read_only = fields.boolean("read_only")};
-    if (out.storage_class != "local") {
-        fields.wrong("class", "a storage class of this host");
+    if (!Volume::valid(out.storage_class)) {
+        fields.wrong("class", "a storage class");
     }
     fields.done();
     return out;

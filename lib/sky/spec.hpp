@@ -28,7 +28,7 @@ struct Spec {
     };
     struct Disk {
         Volume name;
-        std::string storage_class; ///< "class" in JSON; "local" on a single host
+        std::string storage_class; ///< "class" in JSON; one of the configuration's
         std::uint64_t size_mib = 0;
         bool read_only = false;
         bool operator==(const Disk&) const = default;

@@ -8,49 +8,61 @@
 
 namespace sky {
 
-/// Where things lie below the state directory: the one place that joins names to paths
-/// (doc/interfaces.md "State").
+/// Where things lie below the state directories, the host's own and the one that a cluster shares:
+/// the one place that joins names to paths (doc/interfaces.md "State", "Cluster").
 class State {
   public:
-    explicit State(std::filesystem::path root) : root_(std::move(root)) {}
-    explicit State(const Config& config) : root_(config.state) {}
+    explicit State(const std::filesystem::path& root) : root_(root), shared_(root) {}
+    explicit State(const Config& config) : root_(config.state), shared_(config.shared) {}
 
     using Path = std::filesystem::path;
     [[nodiscard]] const Path& root() const noexcept { return root_; }
-    [[nodiscard]] Path marker() const { return root_ / "storage.json"; }
+    [[nodiscard]] const Path& shared() const noexcept { return shared_; }
+    [[nodiscard]] Path marker() const { return shared_ / "storage.json"; }
     [[nodiscard]] Path tenant(const Tenant& t) const { return root_ / "tenants" / t.str(); }
-    [[nodiscard]] Path repos(const Tenant& t) const { return tenant(t) / "repos"; }
+    [[nodiscard]] Path shared_tenant(const Tenant& t) const {
+        return shared_ / "tenants" / t.str();
+    }
+    [[nodiscard]] Path repos(const Tenant& t) const { return shared_tenant(t) / "repos"; }
     [[nodiscard]] Path repo(const Tenant& t, const Repo& r) const {
         return repos(t) / (r.str() + ".git");
     }
     [[nodiscard]] Path cell(const Tenant& t) const { return tenant(t) / "cell"; }
-    [[nodiscard]] Path builds(const Tenant& t) const { return tenant(t) / "builds"; }
-    [[nodiscard]] Path locks(const Tenant& t) const { return tenant(t) / "locks"; }
+    [[nodiscard]] Path builds(const Tenant& t) const { return shared_tenant(t) / "builds"; }
+    [[nodiscard]] Path locks(const Tenant& t) const { return shared_tenant(t) / "locks"; }
     [[nodiscard]] Path outbox(const Tenant& t) const { return tenant(t) / "outbox"; }
-    [[nodiscard]] Path cache(const Tenant& t) const { return root_ / "cache" / t.str(); }
-    [[nodiscard]] Path keys() const { return root_ / "keys"; }
+    [[nodiscard]] Path cache(const Tenant& t) const { return shared_ / "cache" / t.str(); }
+    [[nodiscard]] Path keys() const { return shared_ / "keys"; }
     [[nodiscard]] Path deployments(const MachinePath& m) const { return below("deployments", m); }
     [[nodiscard]] Path deployment(const MachinePath& m, const Revision& rev) const {
         return deployments(m) / (rev.str() + ".json");
     }
     [[nodiscard]] Path gcroot(const MachinePath& m) const { return below("gcroots", m); }
     [[nodiscard]] Path record(const MachinePath& m) const {
-        return root_ / "records" / m.tenant.str() / m.repo.str() / (m.machine.str() + ".json");
+        return shared_ / "records" / m.tenant.str() / m.repo.str() / (m.machine.str() + ".json");
+    }
+    /// What the machine's supervisor said last, for other hosts.
+    [[nodiscard]] Path said(const MachinePath& m) const {
+        return shared_ / "states" / m.tenant.str() / m.repo.str() / (m.machine.str() + ".json");
     }
     [[nodiscard]] Path store(const Tenant& t) const { return root_ / "store" / t.str(); }
     [[nodiscard]] Path vm(const MachinePath& m) const { return root_ / "vm" / m.joined(); }
-    [[nodiscard]] Path volumes(const MachinePath& m) const { return below("volumes", m); }
-    [[nodiscard]] Path registry() const { return root_ / "registry.json"; }
+    [[nodiscard]] Path volumes(const MachinePath& m, VolumeClass::Kind kind) const {
+        const Path& root = kind == VolumeClass::Kind::kLocal ? root_ : shared_;
+        return root / "volumes" / m.tenant.str() / m.repo.str() / m.machine.str();
+    }
+    [[nodiscard]] Path registry() const { return shared_ / "registry.json"; }
     [[nodiscard]] Path net() const { return root_ / "net"; }
 
   private:
     [[nodiscard]] Path below(const char* what, const MachinePath& m) const {
-        return root_ / what / m.tenant.str() / m.repo.str() / m.machine.str();
+        return shared_ / what / m.tenant.str() / m.repo.str() / m.machine.str();
     }
     Path root_;
+    Path shared_;
 };
 
-/// Checks that the state directory carries the marker with the configuration's id.
+/// Checks that the shared directory carries the marker with the configuration's id.
 /// Throws Error(kUnavailable): not mounted must never look like empty.
 void check_storage(const Config& config);
 

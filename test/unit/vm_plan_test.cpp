@@ -183,14 +183,13 @@ TEST_CASE("a volume is made, kept or grown, and never made twice", "[vm]") {
     // A crash between rename and registry left it: it is ours.
     CHECK(plan_volume(disk, std::nullopt, 64 * kMib) == VolumeStep::kKeep);
     CHECK_THROWS_WITH(plan_volume(disk, known, std::nullopt), ContainsSubstring("never made anew"));
-    CHECK_THROWS_WITH(plan_volume({Volume::parse("x"), "fenced", 1, false}, known, 1),
-                      ContainsSubstring("no storage class"));
 }
 
 TEST_CASE("the runner's view: its closure, its disks, its directory", "[vm]") {
     const auto s = spec();
-    const View view = plan_runner_view(s, {s.deployment, s.runner},
-                                       {"/s/store/alice", "/s/volumes", "/s/sock"}, 2000028);
+    const View view =
+        plan_runner_view(s, {s.deployment, s.runner},
+                         {"/s/store/alice", {{"local", "/s/volumes"}}, "/s/sock"}, 2000028);
     CHECK(at(view, s.runner.str())->source == "/s/store/alice/" + s.runner.base());
     CHECK(at(view, "/sky/run")->uid == 2000028);
     CHECK(at(view, "/sky/volumes/root.img")->writable);
@@ -208,7 +207,8 @@ TEST_CASE("the runner's view: its closure, its disks, its directory", "[vm]") {
 
 TEST_CASE("virtiofsd's view holds the closure and its program, nothing to write", "[vm]") {
     const auto s = spec();
-    const View view = plan_share_view(config(), {s.runner}, {"/s/store", "/s/volumes", "/s/sock"});
+    const View view =
+        plan_share_view(config(), {s.runner}, {"/s/store", {{"local", "/s/volumes"}}, "/s/sock"});
     CHECK(at(view, "/sky/virtiofsd")->source == "/usr/libexec/virtiofsd");
     CHECK(at(view, "/usr") != nullptr);
     CHECK(at(view, "/sky/run") == nullptr);
@@ -314,17 +314,18 @@ TEST_CASE("the directories of a host", "[vm]") {
         return std::find(plan.begin(), plan.end(), d) != plan.end();
     };
     CHECK(has({"tenants/alice", 0, 0, 0711}));
-    CHECK(has({"tenants/alice/repos", 3001, 3002, 0700}));
+    CHECK(has({"tenants/alice/repos", 3001, 3002, 0700, true}));
     CHECK(has({"tenants/alice/outbox", 3001, 12, 02750}));
-    CHECK(has({"cache/alice", 11, 12, 0700}));
-    CHECK(has({"deployments", 11, 22, 02750}));
-    CHECK(has({"records", 21, 22, 0750}));
+    CHECK(has({"cache/alice", 11, 12, 0700, true}));
+    CHECK(has({"deployments", 11, 22, 02750, true}));
+    CHECK(has({"records", 21, 22, 0750, true}));
     CHECK(has({"store/alice", 0, 0, 0755}));
     // Parents before children.
     for (std::size_t i = 0; i < plan.size(); ++i) {
         const auto parent = plan[i].path.parent_path();
-        CHECK(
-            (parent.empty() || std::any_of(plan.begin(), plan.begin() + static_cast<long>(i),
-                                           [&](const Directory& d) { return d.path == parent; })));
+        CHECK((parent.empty() ||
+               std::any_of(plan.begin(), plan.begin() + static_cast<long>(i), [&](const auto& d) {
+                   return d.path == parent && d.shared == plan[i].shared;
+               })));
     }
 }

@@ -96,22 +96,22 @@ class Sweep {
 
     void mark() {
         std::map<std::string, std::set<Revision>> kept;
-        each_machine_file(
-            state_.root() / "gcroots" / tenant_.str(), [&](const Repo& repo, const fs::path& file) {
-                const MachinePath machine{tenant_, repo, Machine::parse(file.filename().string())};
-                const auto roots = load_roots(file);
-                const auto left = roots_to_keep(roots, wanted_of(machine), options_, now_);
-                if (left != roots) {
-                    new_roots_[file] = left;
-                }
-                for (const auto& root : left) {
-                    kept[machine.joined()].insert(root.rev);
-                    mark_from_cache(root.deployment); // a push that has no record yet
-                }
-            });
-        each_machine_file(state_.root() / "deployments" / tenant_.str(), [&](const Repo& repo,
-                                                                             const fs::path&
-                                                                                 directory) {
+        each_machine_file(state_.shared() / "gcroots" / tenant_.str(), [&](const Repo& repo,
+                                                                           const fs::path& file) {
+            const MachinePath machine{tenant_, repo, Machine::parse(file.filename().string())};
+            const auto roots = load_roots(file);
+            const auto left = roots_to_keep(roots, wanted_of(machine), options_, now_);
+            if (left != roots) {
+                new_roots_[file] = left;
+            }
+            for (const auto& root : left) {
+                kept[machine.joined()].insert(root.rev);
+                mark_from_cache(root.deployment); // a push that has no record yet
+            }
+        });
+        each_machine_file(state_.shared() / "deployments" / tenant_.str(), [&](const Repo& repo,
+                                                                               const fs::path&
+                                                                                   directory) {
             const MachinePath machine{tenant_, repo, Machine::parse(directory.filename().string())};
             const auto& wanted = wanted_of(machine);
             for (const auto& entry : fs::directory_iterator(directory)) {
@@ -271,7 +271,7 @@ void add_host(const State& state, std::map<std::string, Wanted>& all) {
 
 Wanted parse_wanted(std::string_view text) {
     const auto value = parse_json(text, kCap, "record");
-    Fields f(value, ""); // the format is sky-nomad-submit's; three keys of it are read
+    Fields f(value, ""); // the format is sky-nomad-submit's; four keys of it are read
     Wanted wanted;
     wanted.gone = !f.has("rev");
     add_revision(f, "rev", wanted);
@@ -279,6 +279,7 @@ Wanted parse_wanted(std::string_view text) {
         if (f.has(key)) {
             Fields inner(f.any(key), key);
             add_revision(inner, "rev", wanted);
+            add_revision(inner, "job", wanted);
         }
     }
     return wanted;
@@ -292,7 +293,7 @@ std::map<std::string, Wanted> read_wanted(const Config& config) {
     std::map<std::string, Wanted> all;
     for (const auto& [tenant, settings] : config.tenants) {
         each_machine_file(
-            state.root() / "records" / tenant.str(),
+            state.shared() / "records" / tenant.str(),
             [&, &owner = tenant](const Repo& repo, const fs::path& file) {
                 if (file.extension() == ".json") {
                     const MachinePath machine{owner, repo, Machine::parse(file.stem().string())};

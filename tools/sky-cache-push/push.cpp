@@ -75,7 +75,7 @@ class Push {
     /// Of the tenant's cache, with what other pushes stage, and of its records.
     [[nodiscard]] std::uint64_t bytes_used() const {
         return bytes_below(cache_.directory()) +
-               bytes_below(state_.root() / "deployments" / request_.machine.tenant.str());
+               bytes_below(state_.shared() / "deployments" / request_.machine.tenant.str());
     }
 
     /// The root before the first byte: what the garbage collector sees of this push is already

@@ -127,12 +127,12 @@ int up(const Config& config, const Options& options) {
         return make_plan(config, std::move(machines));
     };
     if (options.dry_run) {
-        print_dry(config, planned(grant(request, load_registry(config.state), config)));
+        print_dry(config, planned(grant(request, load_registry(config.shared), config)));
         return 0;
     }
     const Fd netns = open_netns(netns_of(request));
     const Lock lock = take_lock(config, "up");
-    const MachineNet machine = grant(request, load_registry(config.state), config);
+    const MachineNet machine = grant(request, load_registry(config.shared), config);
     const Plan plan = planned(machine); // before it is remembered: a refusal changes nothing
     host.remember(machine);
     host.converge(plan, bridges_of(machine));

@@ -18,7 +18,6 @@ constexpr const char* kSystem = "aarch64-linux";
 #else
 #error "no NixOS on this architecture"
 #endif
-constexpr const char* kDefaultClass = "local";
 
 std::uint64_t positive(std::int64_t number) {
     return number < 0 ? 0 : static_cast<std::uint64_t>(number);
@@ -88,13 +87,24 @@ std::vector<Spec::Interface> grant_interfaces(const Request& r) {
 std::vector<Spec::Disk> grant_volumes(const Request& r) {
     std::vector<Spec::Disk> out;
     for (const auto& asked : r.manifest.volumes) {
-        const std::string storage_class = asked.storage_class.value_or(kDefaultClass);
-        if (storage_class != kDefaultClass) {
-            fail(ExitCode::kRefused, "volume '{}': asked class '{}', allowed '{}'",
-                 asked.name.str(), storage_class, kDefaultClass);
-        }
         const auto made = r.machine.volumes.find(asked.name.str());
-        const std::uint64_t least = made == r.machine.volumes.end() ? 0 : made->second.size_mib;
+        const bool there = made != r.machine.volumes.end();
+        const auto& volumes = r.config.volumes;
+        const std::string storage_class =
+            asked.storage_class.value_or(there ? made->second.storage_class : volumes.standard);
+        if (!volumes.classes.contains(storage_class)) {
+            std::string allowed;
+            for (const auto& [name, of] : volumes.classes) {
+                allowed += (allowed.empty() ? "'" : ", '") + name + "'";
+            }
+            fail(ExitCode::kRefused, "volume '{}': asked class '{}', allowed {}", asked.name.str(),
+                 storage_class, allowed);
+        }
+        if (there && made->second.storage_class != storage_class) {
+            fail(ExitCode::kRefused, "volume '{}': asked class '{}', it is of class '{}'",
+                 asked.name.str(), storage_class, made->second.storage_class);
+        }
+        const std::uint64_t least = there ? made->second.size_mib : 0;
         out.push_back({.name = asked.name,
                        .storage_class = storage_class,
                        .size_mib = std::max(asked.size_mib, least),

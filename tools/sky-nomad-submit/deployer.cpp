@@ -44,7 +44,7 @@ struct Deployer::Job {
 };
 
 Deployer::Deployer(const Config& config, Scheduler& scheduler, Say say)
-    : config_(config), scheduler_(scheduler), say_(std::move(say)), records_(config.state) {}
+    : config_(config), scheduler_(scheduler), say_(std::move(say)), records_(config.shared) {}
 
 Verdict Deployer::carry_out(const Order& order) {
     if (order.dry_run) {
@@ -110,7 +110,7 @@ Verdict Deployer::rollback(Job& job, const Order& order) {
     auto& record = job.record;
     const auto to = rollback_target(job, order);
     // Before anything changes: a revision that was never built is no place to go to.
-    static_cast<void>(load_record(config_.state, job.path, to));
+    static_cast<void>(load_record(config_.shared, job.path, to));
     record.rev = order.rev ? order.rev : record.rev;
     record.want_running = true;
     record.pin.reset();
@@ -220,9 +220,9 @@ Verdict Deployer::dry(const Job& job, const Order& order) const {
 }
 
 Admitted Deployer::admitted(const Job& job, const Revision& rev) const {
-    const Record record = load_record(config_.state, job.path, rev);
+    const Record record = load_record(config_.shared, job.path, rev);
     const Manifest manifest = Manifest::parse(record.manifest);
-    const Registry registry = load_registry(config_.state);
+    const Registry registry = load_registry(config_.shared);
     const auto* machine = registry.find(job.path);
     if (machine == nullptr) {
         fail(ExitCode::kRefused, "it has no identity any more (push a new commit)");

@@ -110,10 +110,10 @@ void ensure_line(const Desk& desk, Orders& orders, const std::string& text) {
     }
     const bool dry_run = fields.boolean_or("dry_run", false) || desk.dry_run;
     fields.done();
-    for (const auto& [path, record] : Records(desk.config.state).of_repo(tenant, repo)) {
+    for (const auto& [path, record] : Records(desk.config.shared).of_repo(tenant, repo)) {
         view.records.emplace(path.machine, record);
     }
-    view.registered = machines_in(paths_of(load_registry(desk.config.state)), tenant, repo);
+    view.registered = machines_in(paths_of(load_registry(desk.config.shared)), tenant, repo);
     if (!view.records.empty()) {
         view.watched = machines_in(desk.scheduler.watched(tenant), tenant, repo);
     }

@@ -48,6 +48,7 @@ MachineRecord::Did parse_did(Fields& parent) {
     Fields fields(parent.any("did"), "did");
     MachineRecord::Did did{.state = parse_state(fields, "state"),
                            .rev = optional_name<Revision>(fields, "rev"),
+                           .job = optional_name<Revision>(fields, "job"),
                            .spec = fields.optional_string("spec"),
                            .at = fields.string("at"),
                            .session = optional_name<BuildId>(fields, "session"),
@@ -151,6 +152,7 @@ std::string MachineRecord::dump() const {
         {"did",
          {{"state", word(did.state)},
           {"rev", or_null(did.rev)},
+          {"job", or_null(did.job)},
           {"spec", or_null(did.spec)},
           {"at", did.at},
           {"session", or_null(did.session)},

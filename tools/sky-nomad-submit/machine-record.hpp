@@ -35,10 +35,11 @@ struct MachineRecord {
     struct Did {
         State state = State::kStopped;
         std::optional<Revision> rev;
-        std::optional<std::string> spec; ///< hash of the spec that was started
-        std::string at;                  ///< RFC 3339
-        std::optional<BuildId> session;  ///< in which it was tried
-        std::optional<std::string> why;  ///< what is wrong, with a pin: why it is held back
+        std::optional<Revision> job = {}; ///< in the spec that the scheduler holds, if another
+        std::optional<std::string> spec;  ///< hash of the spec that was started
+        std::string at;                   ///< RFC 3339
+        std::optional<BuildId> session;   ///< in which it was tried
+        std::optional<std::string> why;   ///< what is wrong, with a pin: why it is held back
         bool operator==(const Did&) const = default;
     };
 

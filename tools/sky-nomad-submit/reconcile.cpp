@@ -72,7 +72,7 @@ int ensure_as(const Config& config, const Tenant& tenant, uid_t uid, bool dry_ru
 Records::All all_records(const Config& config) {
     Records::All all;
     for (const auto& [tenant, entry] : config.tenants) {
-        all.merge(Records(config.state).of_tenant(tenant));
+        all.merge(Records(config.shared).of_tenant(tenant));
     }
     return all;
 }

@@ -21,6 +21,8 @@ struct MachineState {
     std::string state; ///< fetching starting running ready backoff stopped failed
     std::optional<Revision> rev;
     std::optional<std::string> spec;
+    std::optional<std::string> host;
+    std::optional<std::string> alloc; ///< Nomad's allocation
     std::optional<std::string> since;
     std::vector<std::string> address;
     std::int64_t restarts = 0;

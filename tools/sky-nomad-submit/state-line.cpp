@@ -26,6 +26,8 @@ MachineState MachineState::parse(std::string_view json) {
                      .state = fields.string("state"),
                      .rev = std::nullopt,
                      .spec = fields.optional_string("spec"),
+                     .host = fields.optional_string("host"),
+                     .alloc = fields.optional_string("alloc"),
                      .since = fields.optional_string("since"),
                      .address = {},
                      .restarts = fields.integer_or("restarts", 0, INT64_MAX, 0),

@@ -45,7 +45,7 @@ MachinePath machine_of(const Desk& desk, Fields& fields) {
 /// is new is drawn again when it is really registered.
 std::vector<Json> as_if_enrolled(const Desk& desk, const Tenant& tenant, const Repo& repo,
                                  const std::vector<Machine>& machines, std::int64_t max) {
-    Registry registry = load_registry(desk.config.state);
+    Registry registry = load_registry(desk.config.shared);
     const auto limits = registry_limits(desk.config);
     std::vector<Json> lines;
     for (const Machine& machine : machines) {
@@ -176,7 +176,7 @@ std::vector<Row> status_rows(const Desk& desk, const std::string& text,
     if (!seen.contains(tenant)) {
         seen.emplace(tenant, desk.scheduler.list(tenant));
     }
-    return join_status(tenant, repo, branches, Records(desk.config.state).of_repo(tenant, repo),
+    return join_status(tenant, repo, branches, Records(desk.config.shared).of_repo(tenant, repo),
                        seen.at(tenant), desk.config.host, only);
 }
 
@@ -185,7 +185,7 @@ std::vector<Row> all_rows(const Desk& desk) {
     std::vector<Row> rows;
     const auto seen = desk.scheduler.list(std::nullopt);
     for (const auto& [tenant, entry] : desk.config.tenants) {
-        const auto records = Records(desk.config.state).of_tenant(tenant);
+        const auto records = Records(desk.config.shared).of_tenant(tenant);
         std::map<Repo, Branches> branches;
         for (const auto& [path, record] : records) {
             auto& of_repo = branches[path.repo];
@@ -216,7 +216,7 @@ void print_rows(const Desk& desk, const std::vector<Row>& rows) {
 
 /// The machine, if the registry has it: the same words for another's and for none.
 Registry::Machine registered(const Desk& desk, const MachinePath& path) {
-    const Registry registry = load_registry(desk.config.state);
+    const Registry registry = load_registry(desk.config.shared);
     const auto* machine = registry.find(path);
     if (machine == nullptr) {
         fail(ExitCode::kRefused, "no machine '{}/{}'", path.repo.str(), path.machine.str());

@@ -103,7 +103,7 @@ Registry::Machine prepare(const Vm& vm, const Spec& spec, const BootHooks& hooks
     check_storage(vm.config);
     Registry::Machine entry = vm.entry();
     check_spec(spec, vm.config, entry);
-    check_record(spec, load_record(vm.config.state, vm.path, spec.rev));
+    check_record(spec, load_record(vm.config.shared, vm.path, spec.rev));
     fetch(vm, spec, hooks);
     return entry;
 }
@@ -157,7 +157,7 @@ void attach_taps(const Vm& vm, const Running& running, int guard, const BootHook
 
 int fetch_verb(const Config& config, const MachinePath& machine, const Revision& rev) {
     const State state(config);
-    fetch_closure(load_record(config.state, machine, rev), state.cache(machine.tenant),
+    fetch_closure(load_record(config.shared, machine, rev), state.cache(machine.tenant),
                   state.store(machine.tenant));
     return 0;
 }

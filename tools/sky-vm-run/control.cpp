@@ -96,18 +96,18 @@ Spec need_spec(const Vm& vm) {
 
 /// Gives index, uids and addresses back: nothing of the machine lives any more.
 void forget(const Vm& vm) {
-    const Lock registry_lock = Lock::take(vm.config.state / "registry.lock", me(), kChangeLimit);
-    Registry registry = load_registry(vm.config.state);
+    const Lock registry_lock = Lock::take(vm.config.shared / "registry.lock", me(), kChangeLimit);
+    Registry registry = load_registry(vm.config.shared);
     if (registry.find(vm.path) != nullptr) {
         take_back_volumes(vm.config, vm.path); // before its uid is another's
         forget_machine(registry, vm.path);
-        save_registry(vm.config.state, registry, account(vm.config.accounts.deploy).gid);
+        save_registry(vm.config.shared, registry, account(vm.config.accounts.deploy).gid);
     }
 }
 
 Outline outline_of_stop(const Vm& vm, bool forgotten) {
     Outline out = outline_stop(glance_at(vm));
-    const Registry registry = load_registry(vm.config.state);
+    const Registry registry = load_registry(vm.config.shared);
     if (const auto* entry = registry.find(vm.path); forgotten && entry != nullptr) {
         const Outline more = outline_forget(*entry);
         out.insert(out.end(), more.begin(), more.end());
@@ -148,7 +148,7 @@ int start_verb(const Config& config, int in, int out, const DryRun& dry) {
     const Vm vm(config, spec.path);
     const auto entry = vm.entry();
     check_spec(spec, config, entry);
-    const Record record = load_record(config.state, spec.path, spec.rev);
+    const Record record = load_record(config.shared, spec.path, spec.rev);
     check_record(spec, record);
     if (dry) {
         Glance now = glance_at(vm);

@@ -71,10 +71,12 @@ struct Running {
 /// A machine's state as people and other tools see it; one line of JSON (doc/interfaces.md).
 struct StateLine {
     MachinePath path;
-    std::string state; ///< fetching|starting|running|ready|backoff|stopped|failed
-    std::string rev;   ///< empty: unknown
-    std::string spec;  ///< its hash; empty: unknown
-    pid_t pid = 0;     ///< of the hypervisor; 0: none
+    std::string state;      ///< fetching|starting|running|ready|backoff|stopped|failed
+    std::string rev;        ///< empty: unknown
+    std::string spec;       ///< its hash; empty: unknown
+    std::string host = {};  ///< on which it was said
+    std::string alloc = {}; ///< Nomad's allocation; empty: a single host
+    pid_t pid = 0;          ///< of the hypervisor; 0: none
     std::string since;
     std::vector<std::string> address;
     std::int64_t restarts = 0;

@@ -308,7 +308,7 @@ Started load_started(const Config& config, const MachinePath& machine) {
     if (!running) {
         fail(ExitCode::kRefused, "machine '{}' was not started", machine.text());
     }
-    const Record record = load_record(config.state, machine, running->spec.rev);
+    const Record record = load_record(config.shared, machine, running->spec.rev);
     check_record(running->spec, record);
     Started started{std::move(*running), {}};
     for (const auto& entry : record.closure) {

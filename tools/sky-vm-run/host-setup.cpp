@@ -71,13 +71,17 @@ std::string new_storage_id() {
 } // namespace
 
 std::vector<Directory> plan_directories(const Config& config, const Owners& o) {
+    constexpr bool kShared = true;
     std::vector<Directory> out{
         {"tenants", 0, 0, 0711},
-        {"cache", o.cache_uid, o.cache_gid, 0700},
-        {"keys", o.cache_uid, o.cache_gid, 0700},
-        {"deployments", o.cache_uid, o.deploy_gid, 02750},
-        {"gcroots", o.cache_uid, o.deploy_gid, 02750},
-        {"records", o.deploy_uid, o.deploy_gid, 0750},
+        {"tenants", 0, 0, 0711, kShared},
+        {"cache", o.cache_uid, o.cache_gid, 0700, kShared},
+        {"keys", o.cache_uid, o.cache_gid, 0700, kShared},
+        {"deployments", o.cache_uid, o.deploy_gid, 02750, kShared},
+        {"gcroots", o.cache_uid, o.deploy_gid, 02750, kShared},
+        {"records", o.deploy_uid, o.deploy_gid, 0750, kShared},
+        {"states", 0, o.deploy_gid, 02750, kShared},
+        {"volumes", 0, 0, 0711, kShared},
         {"store", 0, 0, 0711},
         {"vm", 0, 0, 0711},
         {"volumes", 0, 0, 0711},
@@ -87,22 +91,26 @@ std::vector<Directory> plan_directories(const Config& config, const Owners& o) {
         const std::filesystem::path base = std::filesystem::path("tenants") / name.str();
         const gid_t gid = o.tenant_gids.at(name);
         out.push_back({base, 0, 0, 0711});
-        for (const char* own : {"repos", "cell", "builds", "locks"}) {
-            out.push_back({base / own, tenant.uid, gid, 0700});
+        out.push_back({base, 0, 0, 0711, kShared});
+        for (const char* own : {"repos", "builds", "locks"}) {
+            out.push_back({base / own, tenant.uid, gid, 0700, kShared});
         }
+        out.push_back({base / "cell", tenant.uid, gid, 0700});
         out.push_back({base / "outbox", tenant.uid, o.cache_gid, 02750});
         out.push_back(
-            {std::filesystem::path("cache") / name.str(), o.cache_uid, o.cache_gid, 0700});
+            {std::filesystem::path("cache") / name.str(), o.cache_uid, o.cache_gid, 0700, kShared});
         out.push_back({std::filesystem::path("store") / name.str(), 0, 0, 0755});
     }
     return out;
 }
 
-void make_directories_of(const std::filesystem::path& state,
-                         const std::vector<Directory>& directories) {
-    const Fd root = open_file(state, O_PATH | O_DIRECTORY);
+void make_directories_of(const std::filesystem::path& root,
+                         const std::vector<Directory>& directories, bool shared) {
+    const Fd in = open_file(root, O_PATH | O_DIRECTORY);
     for (const auto& directory : directories) {
-        make_one(root.get(), directory);
+        if (directory.shared == shared) {
+            make_one(in.get(), directory);
+        }
     }
 }
 
@@ -110,12 +118,15 @@ void host_setup(const Config& config, bool dry_run) {
     check_storage(config);
     const auto plan = plan_directories(config, owners_of(config));
     if (!dry_run) {
-        make_directories_of(config.state, plan);
+        make_directories(config.state, 0755);
+        make_directories_of(config.shared, plan, true);
+        make_directories_of(config.state, plan, false);
         return;
     }
     for (const auto& d : plan) {
-        write_all(STDOUT_FILENO, fmt::format("{:04o} {}:{} {}\n", d.mode, d.uid, d.gid,
-                                             (config.state / d.path).string()));
+        write_all(STDOUT_FILENO,
+                  fmt::format("{:04o} {}:{} {}\n", d.mode, d.uid, d.gid,
+                              ((d.shared ? config.shared : config.state) / d.path).string()));
     }
 }
 
@@ -130,7 +141,7 @@ void storage_init(const Config& config, bool dry_run) {
         return;
     }
     const std::string text = dump_json({{"v", 1}, {"storage", new_storage_id()}}) + "\n";
-    make_directories(config.state, 0755);
+    make_directories(config.shared, 0755);
     atomic_write(marker, text, {.mode = 0644});
     write_all(STDOUT_FILENO, text);
 }

@@ -19,22 +19,24 @@ struct Owners {
     std::map<Tenant, gid_t> tenant_gids;
 };
 
-/// A directory that a host has, relative to the state directory; parents stand before children.
+/// A directory that a host has, relative to `state` or `shared` of the configuration; parents stand
+/// before children.
 struct Directory {
     std::filesystem::path path;
     uid_t uid = 0;
     gid_t gid = 0;
     mode_t mode = 0755;
+    bool shared = false; ///< below `shared`
     bool operator==(const Directory&) const = default;
 };
 
 /// The directories of doc/interfaces.md "State", for every tenant of the configuration. Pure.
 [[nodiscard]] std::vector<Directory> plan_directories(const Config& config, const Owners& owners);
 
-/// Makes each directory, or sets owner and mode of the one that is there. Links are never followed.
-/// Throws SysError.
-void make_directories_of(const std::filesystem::path& state,
-                         const std::vector<Directory>& directories);
+/// Makes each of `directories` that is `shared`, or is not, below `root`, or sets owner and mode of
+/// the one that is there. Links are never followed. Throws SysError.
+void make_directories_of(const std::filesystem::path& root,
+                         const std::vector<Directory>& directories, bool shared);
 
 /// Verb `host-setup`: makes what plan_directories says, as often as it is called. With `dry_run`
 /// prints it as lines "MODE UID:GID PATH". Throws Error(kUnavailable) without the storage's marker.

@@ -82,13 +82,13 @@ std::vector<Json> register_in(Registry& registry, const Config& config, const Re
 
 /// Under the lock; written once, and only if it changed.
 std::vector<Json> register_all(const Config& config, const Request& request, bool& refused) {
-    const Lock lock =
-        Lock::take(config.state / "registry.lock", "sky-vm-run register", std::chrono::seconds(20));
-    Registry registry = load_registry(config.state);
+    const Lock lock = Lock::take(config.shared / "registry.lock", "sky-vm-run register",
+                                 std::chrono::seconds(20));
+    Registry registry = load_registry(config.shared);
     const Registry before = registry;
     auto lines = register_in(registry, config, request, refused);
     if (registry != before) {
-        save_registry(config.state, registry, account(config.accounts.deploy).gid);
+        save_registry(config.shared, registry, account(config.accounts.deploy).gid);
     }
     return lines;
 }
@@ -104,7 +104,7 @@ int register_verb(const Config& config, const Caller& caller, int in, int out, b
     static_cast<void>(config.tenant(request.tenant));
     check_storage(config);
     bool refused = false;
-    Registry registry = dry_run ? load_registry(config.state) : Registry{};
+    Registry registry = dry_run ? load_registry(config.shared) : Registry{};
     for (const Json& answer : dry_run ? register_in(registry, config, request, refused)
                                       : register_all(config, request, refused)) {
         write_line(out, answer);

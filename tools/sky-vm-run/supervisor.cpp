@@ -76,6 +76,7 @@ class Supervisor {
     void tell(std::string state, std::string why);
 
     const Vm& vm_;
+    std::string alloc_; ///< Nomad's allocation
     Events events_;
     Want want_;
     std::optional<Spec> spec_;
@@ -158,6 +159,8 @@ void Supervisor::tell(std::string state, std::string why) {
                          .state = said_,
                          .rev = spec_ ? spec_->rev.str() : "",
                          .spec = spec_ ? spec_->hash() : "",
+                         .host = vm_.config.host,
+                         .alloc = alloc_,
                          .pid = guard_ ? runner_ : 0,
                          .since = since_,
                          .address =

@@ -139,8 +139,8 @@ View plan_runner_view(const Spec& spec, const std::vector<StorePath>& closure,
                     .size_mib = kRunMib});
     for (const auto& disk : spec.volumes) {
         const std::string name = disk.name.str() + ".img";
-        view.push_back(
-            bind_to(sources.volumes / name, fs::path("/sky/volumes") / name, !disk.read_only));
+        view.push_back(bind_to(sources.volumes.at(disk.storage_class) / name,
+                               fs::path("/sky/volumes") / name, !disk.read_only));
     }
     if (spec.store == Spec::Store::kVirtiofs) {
         view.push_back(bind_to(sources.socks, "/sky/sock"));

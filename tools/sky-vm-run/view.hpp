@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <sys/types.h>
 #include <vector>
@@ -35,9 +36,9 @@ using View = std::vector<Mount>;
 
 /// Where the host keeps what a view shows.
 struct ViewSources {
-    std::filesystem::path store;   ///< STATE/store/T
-    std::filesystem::path volumes; ///< STATE/volumes/T/R/M
-    std::filesystem::path socks;   ///< vm/T.R.M/sock
+    std::filesystem::path store;                          ///< STATE/store/T
+    std::map<std::string, std::filesystem::path> volumes; ///< by class: .../volumes/T/R/M
+    std::filesystem::path socks;                          ///< vm/T.R.M/sock
 };
 
 /// The runner's: doc/interfaces.md "Inside a machine's sandbox". Pure.

@@ -35,7 +35,11 @@ Vm::Vm(const Config& config_, MachinePath path_)
     : config(config_), path(std::move(path_)), state(config_), files(state, path) {}
 
 ViewSources Vm::sources() const {
-    return {state.store(path.tenant), state.volumes(path), files.socks()};
+    ViewSources out{state.store(path.tenant), {}, files.socks()};
+    for (const auto& [name, of] : config.volumes.classes) {
+        out.volumes[name] = state.volumes(path, of.kind);
+    }
+    return out;
 }
 
 std::vector<Cgroup> Vm::cgroups(const Spec& spec) const {
@@ -54,7 +58,7 @@ Command Vm::self(const char* verb, const std::vector<std::string>& more) const {
 }
 
 Registry::Machine Vm::entry() const {
-    const Registry registry = load_registry(config.state);
+    const Registry registry = load_registry(config.shared);
     const auto* entry = registry.find(path);
     if (entry == nullptr) {
         fail(ExitCode::kRefused, "machine '{}' is not registered", path.text());
@@ -86,7 +90,8 @@ void check_spec(const Spec& spec, const Config& config, const Registry::Machine&
     need(static_cast<std::int64_t>(spec.stop_s) <= 3600, "stop_s", "at most 3600");
     const auto disk_mib = config.tenant(spec.path.tenant).quota.disk_mib;
     for (const auto& disk : spec.volumes) {
-        need(disk.storage_class == "local", "volumes.class", "no such storage class on this host");
+        need(config.volumes.classes.contains(disk.storage_class), "volumes.class",
+             "no such storage class on this host");
         need(static_cast<std::int64_t>(disk.size_mib) <= disk_mib, "volumes.size_mib",
              fmt::format("at most {}", disk_mib));
     }

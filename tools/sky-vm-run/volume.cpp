@@ -105,16 +105,16 @@ const Registry::Machine& entry_of(const Registry& registry, const MachinePath& p
 /// After the file is whole on the storage: a crash in between leaves a file that the registry does
 /// not know, which the next start takes; the other way round it would be refused for ever.
 void tell_registry(const Config& config, const Spec& spec) {
-    const fs::path file = config.state / "registry.lock";
+    const fs::path file = config.shared / "registry.lock";
     const Lock lock =
         Lock::take(file, fmt::format("sky-vm-run, pid {}", ::getpid()), std::chrono::seconds(10));
-    Registry registry = load_registry(config.state);
+    Registry registry = load_registry(config.shared);
     const Registry before = registry;
     for (const auto& disk : spec.volumes) {
         register_volume(registry, spec.path, disk.name, disk.storage_class, disk.size_mib);
     }
     if (!(registry == before)) {
-        save_registry(config.state, registry, account(config.accounts.deploy).gid);
+        save_registry(config.shared, registry, account(config.accounts.deploy).gid);
     }
 }
 
@@ -122,10 +122,6 @@ void tell_registry(const Config& config, const Spec& spec) {
 
 VolumeStep plan_volume(const Spec::Disk& disk, const std::optional<Registry::Disk>& known,
                        std::optional<std::uint64_t> file_bytes) {
-    if (disk.storage_class != "local") {
-        fail(ExitCode::kRefused, "volume '{}': no storage class '{}' on this host", disk.name.str(),
-             printable(disk.storage_class));
-    }
     if (!file_bytes) {
         if (known) {
             fail(ExitCode::kRefused,
@@ -139,14 +135,16 @@ VolumeStep plan_volume(const Spec::Disk& disk, const std::optional<Registry::Dis
 }
 
 void take_back_volumes(const Config& config, const MachinePath& path) {
-    const fs::path directory = State(config).volumes(path);
-    if (!fs::exists(directory)) {
-        return;
-    }
-    for (const auto& entry : fs::directory_iterator(directory)) {
-        const Fd fd = open_volume(entry.path());
-        if (fd && ::fchown(fd.get(), 0, 0) != 0) {
-            fail_errno("cannot take back '{}'", entry.path().string());
+    for (const auto& [name, of] : config.volumes.classes) {
+        const fs::path directory = State(config).volumes(path, of.kind);
+        if (!fs::exists(directory)) {
+            continue;
+        }
+        for (const auto& entry : fs::directory_iterator(directory)) {
+            const Fd fd = open_volume(entry.path());
+            if (fd && ::fchown(fd.get(), 0, 0) != 0) {
+                fail_errno("cannot take back '{}'", entry.path().string());
+            }
         }
     }
 }
@@ -155,12 +153,14 @@ void attach_volumes(const Config& config, const Spec& spec, uid_t uid) {
     if (spec.volumes.empty()) {
         return;
     }
-    const fs::path directory = State(config).volumes(spec.path);
-    make_directories(directory, 0711);
-    remove_temporary(directory);
-    const Registry registry = load_registry(config.state);
+    const State state(config);
+    const Registry registry = load_registry(config.shared);
     const auto& entry = entry_of(registry, spec.path);
     for (const auto& disk : spec.volumes) {
+        const auto kind = config.volumes.classes.at(disk.storage_class).kind; // check_spec() saw it
+        const fs::path directory = state.volumes(spec.path, kind);
+        make_directories(directory, 0711);
+        remove_temporary(directory);
         const fs::path file = directory / (disk.name.str() + ".img");
         Fd fd = open_volume(file);
         const auto size = fd ? std::optional(size_of(fd, file)) : std::nullopt;
