@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT
+#include <sky/nomad/http.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <curl/curl.h>
+#include <mutex>
+
+namespace sky::http {
+namespace {
+
+struct Transfer {
+    Response response;
+    const Client::Sink* sink = nullptr;
+    std::size_t cap = 0;
+    CURL* curl = nullptr;
+    bool too_long = false;
+    bool enough = false;
+};
+
+std::size_t take_body(char* data, std::size_t size, std::size_t count, void* user) {
+    auto& transfer = *static_cast<Transfer*>(user);
+    const std::string_view piece(data, size * count);
+    long status = 0;
+    curl_easy_getinfo(transfer.curl, CURLINFO_RESPONSE_CODE, &status);
+    if (*transfer.sink && status == 200) {
+        transfer.enough = !(*transfer.sink)(piece);
+        return transfer.enough ? 0 : piece.size();
+    }
+    transfer.too_long = transfer.response.body.size() + piece.size() > transfer.cap;
+    if (transfer.too_long) {
+        return 0;
+    }
+    transfer.response.body.append(piece);
+    return piece.size();
+}
+
+std::size_t take_header(char* data, std::size_t size, std::size_t count, void* user) {
+    auto& headers = static_cast<Transfer*>(user)->response.headers;
+    const std::string_view line(data, size * count);
+    const auto colon = line.find(':');
+    if (colon != std::string_view::npos) {
+        std::string name(line.substr(0, colon));
+        std::transform(name.begin(), name.end(), name.begin(),
+                       [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+        auto value = line.substr(colon + 1);
+        while (!value.empty() && std::isspace(static_cast<unsigned char>(value.front())) != 0) {
+            value.remove_prefix(1);
+        }
+        while (!value.empty() && std::isspace(static_cast<unsigned char>(value.back())) != 0) {
+            value.remove_suffix(1);
+        }
+        headers[name] = value;
+    }
+    return line.size();
+}
+
+/// True when the request can not have reached the server.
+bool before_sending(CURLcode code) {
+    switch (code) {
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CACERT_BADFILE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+struct Slist {
+    curl_slist* list = nullptr;
+    Slist() = default;
+    Slist(const Slist&) = delete;
+    Slist& operator=(const Slist&) = delete;
+    ~Slist() { curl_slist_free_all(list); }
+    void add(const std::string& text) { list = curl_slist_append(list, text.c_str()); }
+};
+
+template <typename T>
+void set(CURL* curl, CURLoption option, T value) {
+    if (curl_easy_setopt(curl, option, value) != CURLE_OK) {
+        fail(ExitCode::kBug, "libcurl does not know option {}", static_cast<int>(option));
+    }
+}
+
+/// The URL's host and port, "127.0.0.1:4646".
+std::string authority_of(const std::string& url) {
+    const auto begin = url.find("://") + 3;
+    return url.substr(begin, url.find('/', begin) - begin);
+}
+
+} // namespace
+
+struct Client::Handles {
+    std::mutex mutex;
+    std::vector<CURL*> idle;
+
+    CURL* take() {
+        const std::lock_guard guard(mutex);
+        if (idle.empty()) {
+            CURL* made = curl_easy_init();
+            if (made == nullptr) {
+                fail(ExitCode::kSystem, "libcurl gives no handle");
+            }
+            return made;
+        }
+        CURL* out = idle.back();
+        idle.pop_back();
+        return out;
+    }
+    void give_back(CURL* curl) {
+        const std::lock_guard guard(mutex);
+        idle.push_back(curl);
+    }
+};
+
+Client::Client(Tls tls) : tls_(std::move(tls)), handles_(std::make_unique<Handles>()) {
+    static const CURLcode global = curl_global_init(CURL_GLOBAL_DEFAULT);
+    if (global != CURLE_OK) {
+        fail(ExitCode::kSystem, "libcurl does not start: {}", curl_easy_strerror(global));
+    }
+}
+
+Client::~Client() {
+    for (CURL* curl : handles_->idle) {
+        curl_easy_cleanup(curl);
+    }
+}
+
+Response Client::perform(const Request& request, const Sink& sink) {
+    CURL* curl = handles_->take();
+    struct Return {
+        Handles& handles;
+        CURL* curl;
+        ~Return() { handles.give_back(curl); }
+    } const back{*handles_, curl};
+    curl_easy_reset(curl); // options, not connections
+    Transfer transfer{.response = {}, .sink = &sink, .cap = request.cap, .curl = curl};
+    std::array<char, CURL_ERROR_SIZE> why{};
+    Slist headers;
+    for (const auto& header : request.headers) {
+        headers.add(header);
+    }
+    headers.add("Expect:");
+    Slist to;
+    std::string url = request.url;
+    if (tls_.name) {
+        const auto authority = authority_of(url);
+        url.replace(url.find(authority), authority.size(), *tls_.name);
+        to.add("::" + authority);
+        set(curl, CURLOPT_CONNECT_TO, to.list);
+    }
+    set(curl, CURLOPT_ERRORBUFFER, why.data());
+    set(curl, CURLOPT_URL, url.c_str());
+    set(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    set(curl, CURLOPT_CUSTOMREQUEST, request.method.c_str());
+    set(curl, CURLOPT_HTTPHEADER, headers.list);
+    set(curl, CURLOPT_NOSIGNAL, 1L);
+    set(curl, CURLOPT_NOPROXY, "*");
+    set(curl, CURLOPT_CONNECTTIMEOUT_MS, 3000L);
+    set(curl, CURLOPT_TIMEOUT_MS, static_cast<long>(request.limit.count()));
+    set(curl, CURLOPT_WRITEFUNCTION, take_body);
+    set(curl, CURLOPT_WRITEDATA, &transfer);
+    set(curl, CURLOPT_HEADERFUNCTION, take_header);
+    set(curl, CURLOPT_HEADERDATA, &transfer);
+    if (request.body) {
+        set(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body->size()));
+        set(curl, CURLOPT_POSTFIELDS, request.body->c_str());
+    }
+    if (tls_.ca) {
+        set(curl, CURLOPT_CAINFO, tls_.ca->c_str());
+    }
+    if (tls_.cert && tls_.key) {
+        set(curl, CURLOPT_SSLCERT, tls_.cert->c_str());
+        set(curl, CURLOPT_SSLKEY, tls_.key->c_str());
+    }
+    const CURLcode code = curl_easy_perform(curl);
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &transfer.response.status);
+    if (transfer.too_long) {
+        throw Failure(fmt::format("the answer is longer than {} bytes", request.cap), true);
+    }
+    if (code != CURLE_OK && !transfer.enough) {
+        throw Failure(why[0] != '\0' ? why.data() : curl_easy_strerror(code),
+                      !before_sending(code));
+    }
+    return std::move(transfer.response);
+}
+
+std::string escaped(std::string_view text) {
+    constexpr std::string_view kPlain = "-._~";
+    std::string out;
+    for (const char c : text) {
+        const auto byte = static_cast<unsigned char>(c);
+        const bool plain =
+            (byte < 0x80 && std::isalnum(byte) != 0) || kPlain.find(c) != std::string_view::npos;
+        out += plain ? std::string(1, c) : fmt::format("%{:02X}", byte);
+    }
+    return out;
+}
+
+} // namespace sky::http
