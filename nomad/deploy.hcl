@@ -1,0 +1,17 @@
+# What sky-nomad-submit may do, and no more: jobs of tenants' namespaces, our variables, a look at nodes.
+# A token with it equals root on every host of the cluster: it can have Nomad run anything in those namespaces.
+namespace "sky-*" {
+  capabilities = ["list-jobs", "read-job", "submit-job", "read-logs", "alloc-lifecycle"]
+}
+
+namespace "skyflake" {
+  variables {
+    path "sky/*" {
+      capabilities = ["list", "read", "write"]
+    }
+  }
+}
+
+node {
+  policy = "read"
+}

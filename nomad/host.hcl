@@ -1,0 +1,16 @@
+# What sky-vm-run on a host may do: look at jobs and nodes, keep owner records, leases and the registry.
+namespace "sky-*" {
+  capabilities = ["list-jobs", "read-job"]
+}
+
+namespace "skyflake" {
+  variables {
+    path "sky/*" {
+      capabilities = ["list", "read", "write", "destroy"]
+    }
+  }
+}
+
+node {
+  policy = "read"
+}
