@@ -115,7 +115,8 @@ class MachineBuild {
         const auto directory = shared_->cell->plan().nix / "var/nix/gcroots/sky";
         make_directories(directory, 0755);
         const auto link = directory / (request_->repo.str() + "." + request_->machine.str());
-        const auto draft = link.string() + "." + request_->build.str();
+        // Among what is this session's own, and is swept should it be killed.
+        const auto draft = shared_->cell->plan().tmp / (link.filename().string() + ".root");
         std::error_code error;
         std::filesystem::remove(draft, error);
         std::filesystem::create_symlink(path.str(), draft, error);
