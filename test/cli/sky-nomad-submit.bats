@@ -111,6 +111,22 @@ said() { cat "$top/stderr"; }
     [ "$(calls | tail -n 1)" = 'stop alice.infra.www forget' ]
 }
 
+@test "a revision that the host could not start holds nothing back: the next contact tries it again" {
+    built www "$A"
+    built www "$B"
+    submit <<<"$(pushed www "$A")"
+    touch "$top/vm/host-$B"
+    run submit <<<"$(pushed www "$B" 01j8000000000001)"
+    [ "$status" = 1 ]
+    said | grep -qx 'error: www: sky-net-setup up ended with 137'
+    [ "$(calls | xargs)" = 'start alice.infra.www a start alice.infra.www b' ]
+    [ "$(record www | jq -c '[.rev[:1], .pin, .did.state]')" = '["b",null,"failed"]' ]
+    rm "$top/vm/host-$B"
+    run ensure <<<"$(branches 01j8000000000002 www "$B")"
+    [ "$status" = 0 ]
+    [ "$(record www | jq -c '[.did.state, .did.rev[:1]]')" = '["running","b"]' ]
+}
+
 @test "held back: a revision that does not get ready gives way to the last good one" {
     built www "$A"
     built www "$B"

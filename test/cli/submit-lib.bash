@@ -34,7 +34,8 @@ write_config() { # JQ-FILTER
         networks: {default: {mode: \"bridge\", ipv4: \"10.88.0.0/16\"}}} | $1" >"$SKY_CONFIG"
 }
 
-# Files in $top/vm say how it behaves: T.R.M is what runs, "fail-REV" does not get ready, "away" answers 69,
+# Files in $top/vm say how it behaves: T.R.M is what runs, "fail-REV" does not get ready, "host-REV" can not
+# be had because of the host, "away" answers 69,
 # "mute" says nothing and ends with 1, "slow" takes a while; "calls" is what it was asked. While T.R.M is there, a
 # process stands for its supervisor.
 fake_vm_run() {
@@ -67,6 +68,7 @@ start)
     jq -cS 'del(.rev)' <<<"$request" >"$vm/$path.spec"
     line starting
     [ ! -e "$vm/fail-$rev" ] || { line failed "port 80 did not open in 2 s" | tee "$vm/$path"; exit 1; }
+    [ ! -e "$vm/host-$rev" ] || { line backoff "sky-net-setup up ended with 137" | tee "$vm/$path"; exit 71; }
     line ready | tee "$vm/$path"
     # Another supervisor at each start, seen in /proc before start ends: the old one may be on its way out.
     pid=$(cat "$vm/$path.pid" 2>/dev/null) && kill "$pid" 2>/dev/null

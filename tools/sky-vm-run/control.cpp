@@ -158,7 +158,7 @@ int start_verb(const Config& config, int in, int out, const DryRun& dry) {
     }
     const auto serial = wish(vm, true, false, &spec);
     ensure_supervisor(vm);
-    return follow(vm, serial, Until::kUp, start_limit(spec), out) ? 0 : code(ExitCode::kSomeFailed);
+    return follow(vm, serial, Until::kUp, start_limit(spec), out);
 }
 
 int stop_verb(const Config& config, const Caller& caller, int in, int out, const DryRun& dry) {
@@ -209,7 +209,7 @@ int restart_verb(const Config& config, const Caller& caller, int in, int out, co
     }
     const auto serial = wish(vm, true, true, nullptr);
     ensure_supervisor(vm);
-    return follow(vm, serial, Until::kUp, start_limit(spec), out) ? 0 : code(ExitCode::kSomeFailed);
+    return follow(vm, serial, Until::kUp, start_limit(spec), out);
 }
 
 int list_verb(const Config& config, const Caller& caller, int in, int out) {

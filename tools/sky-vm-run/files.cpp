@@ -93,12 +93,13 @@ StateLine StateLine::parse(std::string_view json) {
                    .address = strings(f, "address"),
                    .restarts = f.integer("restarts", 0, kMost),
                    .why = f.optional_string("why").value_or(""),
-                   .serial = static_cast<std::uint64_t>(f.integer_or("serial", 0, kMost, 0))};
+                   .serial = static_cast<std::uint64_t>(f.integer_or("serial", 0, kMost, 0)),
+                   .code = static_cast<int>(f.integer_or("code", 1, 255, 1))};
     f.done();
     return line;
 }
 
-Json StateLine::json(bool with_serial) const {
+Json StateLine::json(bool whole) const {
     Json out{{"v", 1},
              {"tenant", path.tenant.str()},
              {"repo", path.repo.str()},
@@ -113,8 +114,9 @@ Json StateLine::json(bool with_serial) const {
              {"address", address},
              {"restarts", restarts},
              {"why", text_or_null(why)}};
-    if (with_serial) {
+    if (whole) {
         out["serial"] = serial;
+        out["code"] = code;
     }
     return out;
 }

@@ -82,9 +82,12 @@ struct StateLine {
     std::int64_t restarts = 0;
     std::string why;          ///< empty: null
     std::uint64_t serial = 0; ///< of the want it answers; in the file only
+    /// What `start` exits with if it ends here: 1, the machine is at fault; else the host.
+    /// In the file only.
+    int code = 1;
 
     [[nodiscard]] static StateLine parse(std::string_view json);
-    [[nodiscard]] nlohmann::json json(bool with_serial) const;
+    [[nodiscard]] nlohmann::json json(bool whole) const;
     /// True for states in which nothing more comes by itself: ready, stopped, failed.
     [[nodiscard]] bool settled() const;
 };

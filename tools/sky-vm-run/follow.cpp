@@ -89,7 +89,7 @@ void ensure_supervisor(const Vm& vm) {
     }
 }
 
-bool follow(const Vm& vm, std::uint64_t serial, Until until, seconds limit, int out) {
+int follow(const Vm& vm, std::uint64_t serial, Until until, seconds limit, int out) {
     std::string last;
     auto end = Clock::now() + kFetchLimit;
     auto look = Clock::now() + seconds(1); // who was just started may not hold its lock yet
@@ -110,11 +110,11 @@ bool follow(const Vm& vm, std::uint64_t serial, Until until, seconds limit, int 
             }
             const bool dead = state->state == "stopped" || state->state == "failed";
             if (until == Until::kStopped && dead && state->pid == 0) {
-                return true;
+                return 0;
             }
             if (until == Until::kUp &&
                 (state->state == "ready" || dead || state->state == "backoff")) {
-                return state->state == "ready";
+                return state->state == "ready" ? 0 : state->code;
             }
         }
         if (!supervisor) {

@@ -2,13 +2,19 @@
 #include <sky-vm-run/network.hpp>
 
 #include <sky/error.hpp>
+#include <sky/fd.hpp>
 #include <sky/json.hpp>
+#include <sky/privilege.hpp>
+#include <sky/process.hpp>
 
 #include <arpa/inet.h>
 #include <cerrno>
+#include <charconv>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 namespace sky::vm {
 
@@ -43,6 +49,27 @@ void net_setup(const Vm& vm, const char* verb, const Spec& spec, pid_t guard) {
         fail(ExitCode::kSystem, "sky-net-setup {} ended with {}: {}", verb, done.exit_code,
              printable(last.substr(0, last.find('\n')), 200));
     }
+}
+
+bool dns_died(const Config& config) noexcept {
+    try {
+        const uid_t dns = account(config.accounts.dns).uid;
+        for (const auto& entry : std::filesystem::directory_iterator(State(config).net())) {
+            if (entry.path().extension() != ".pid") {
+                continue;
+            }
+            const auto text = read_file_if_exists(entry.path(), 64).value_or("");
+            pid_t pid = 0;
+            std::from_chars(text.data(), text.data() + text.size(), pid);
+            struct stat process {};
+            if (pid > 1 && (::stat(fmt::format("/proc/{}", pid).c_str(), &process) != 0 ||
+                            process.st_uid != dns || !alive(pid))) {
+                return true;
+            }
+        }
+    } catch (const std::exception&) { // a bridge that goes takes its file along: the next look
+    }
+    return false;
 }
 
 bool tcp_answers(const std::string& address, std::uint16_t port,

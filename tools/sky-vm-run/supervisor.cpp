@@ -71,9 +71,10 @@ class Supervisor {
     void died();
     void watch(const Facts& now);
     void probe();
+    void serve_addresses();
     bool lost_share();
     int leave();
-    void tell(std::string state, std::string why);
+    void tell(std::string state, std::string why, ExitCode blame = ExitCode::kSomeFailed);
 
     const Vm& vm_;
     std::string alloc_; ///< Nomad's allocation
@@ -145,7 +146,7 @@ Facts Supervisor::facts() const {
 }
 
 // By value: callers hand over what was said last, which this replaces.
-void Supervisor::tell(std::string state, std::string why) {
+void Supervisor::tell(std::string state, std::string why, ExitCode blame) {
     if (said_ != state || since_.empty()) {
         since_ = now_text();
     }
@@ -167,7 +168,8 @@ void Supervisor::tell(std::string state, std::string why) {
                              guard_ && running_ ? running_->address : std::vector<std::string>{},
                          .restarts = backoff_.restarts(),
                          .why = why_,
-                         .serial = want_.serial};
+                         .serial = want_.serial,
+                         .code = code(blame)};
     atomic_write(vm_.files.state(), dump_json(line.json(true)) + "\n", {.durable = false});
     log::info("{}{}{}", said_, why_.empty() ? "" : ": ", why_);
 }
@@ -195,7 +197,7 @@ void Supervisor::attempt(const std::function<void()>& work) {
         log::error("{}", e.what());
         if (passes(e)) {
             due_ = Clock::now() + backoff_.died(milliseconds::zero());
-            tell("backoff", e.what());
+            tell("backoff", e.what(), e.code());
         } else {
             hopeless_ = e.what();
             tell("failed", hopeless_);
@@ -249,9 +251,11 @@ void Supervisor::died() {
     if (code == 0) {
         tell("starting", "the guest powered off or rebooted");
     } else {
-        tell("backoff", code < 0
-                            ? "the machine was killed"
-                            : fmt::format("the hypervisor ended with {} (see its logs)", code));
+        if (code < 0) { // its guard never saw an end: nothing that the machine could do
+            tell("backoff", "the machine was killed", ExitCode::kSystem);
+        } else {
+            tell("backoff", fmt::format("the hypervisor ended with {} (see its logs)", code));
+        }
     }
 }
 
@@ -303,6 +307,16 @@ void Supervisor::adopt() {
     }
 }
 
+/// A machine without leases loses its address: whoever sees first that dnsmasq died has it started.
+void Supervisor::serve_addresses() {
+    try {
+        log::warn("a dnsmasq has died: starting it again");
+        net_setup(vm_, "attach", running_->spec, running_->guard);
+    } catch (const Error& e) {
+        log::error("{}", e.what()); // the next look tries again
+    }
+}
+
 void Supervisor::watch(const Facts& now) {
     if (!now.current) {
         if (events_.wait(guard_->get(), now.backoff > milliseconds::zero() ? now.backoff : kLook)) {
@@ -326,6 +340,8 @@ void Supervisor::watch(const Facts& now) {
         kill_block(running_->uid, seconds(10));
     } else if (!settled && !events_.terminating()) {
         probe();
+    } else if (settled && !events_.terminating() && dns_died(vm_.config)) {
+        serve_addresses();
     }
 }
 
