@@ -34,6 +34,12 @@ supervisor() { # pid of the machine's sky-vm-run run
         [ "$(readlink "/proc/$pid/exe")" != "$SKY_HOST/usr/real/sky-vm-run" ] || echo "$pid"
     done | head -n 1
 }
+two_commits() { # which the host knows both, for scenes that build nothing
+    # The machine needs no shutdown of its own here.
+    jq '.machine.stop_s = 2' "$SKY_CONFIG" >"$FAULT/config" && cat "$FAULT/config" >"$SKY_CONFIG"
+    fresh && git branch known-a && fresh && git branch known-b &&
+        push +known-a:refs/heads/www && push +known-b:refs/heads/www
+}
 # As if it had never been here: its disk, its records and its roots, too. For a machine that is down.
 forget_machine() {
     local path
@@ -45,21 +51,27 @@ forget_machine() {
 # A scene is a push: of a machine that was never here (new), of another deployment (update), of one that was here before
 # (switch), of nothing (delete); adopt and drop are switch and delete while the machine's supervisor is dead.
 ends_down() { [[ $1 = delete || $1 = drop ]]; }
-plain_up() { run -0 push "+$1:refs/heads/www" && is_up www; }
-is_down() { [ -z "$(branch www)" ] && is_gone_from_registry; }
-is_gone_from_registry() { ! jq -e --arg m "$(account alice).$REPO.www" '.machines[$m]' "$SKY_HOST/state/registry.json" >/dev/null; }
+plain_up() { push "+$1:refs/heads/www" && is_up www; }
+# What the host has, seen without a contact: that would end what a push left to do.
+held() { git -c safe.directory='*' --git-dir="$SKY_HOST/state/tenants/$(account alice)/repos/$REPO.git" rev-parse -q --verify refs/heads/www; }
+registered() { machine_uid www >/dev/null 2>&1; }
+runs() { # REVISION
+    jq -e --arg rev "$1" '.rev == $rev and (.state == "ready" or .state == "running")' \
+        "$SKY_HOST/state/vm/$(account alice).$REPO.www/state.json" >/dev/null &&
+        [ -n "$(processes_of_uid "$(machine_uid www)")" ]
+}
 prepare() { # SCENE: the state that it starts from, and HEAD what it pushes
     if [ "$1" = new ]; then
-        [ -z "$(branch www)" ] || run -0 push :www || return
+        [ -z "$(held)" ] || push :www || return
         forget_machine
         git checkout -q main && fresh
         return
     fi
     git checkout -q main
-    if [ -z "$(branch www)" ]; then plain_up known-a || return; fi
+    if [ -z "$(held)" ]; then plain_up known-a || return; fi
     case $1 in
     update) fresh ;;
-    switch | adopt) if [ "$(branch www)" = "$(git rev-parse known-a)" ]; then git checkout -q known-b; else git checkout -q known-a; fi ;;
+    switch | adopt) if [ "$(held)" = "$(git rev-parse known-a)" ]; then git checkout -q known-b; else git checkout -q known-a; fi ;;
     esac
     case $1 in
     adopt | drop)
@@ -73,13 +85,51 @@ play() { # SCENE: the push; a client that hangs is one that fails
     timeout 240 git push sky "$what" 2>&1 </dev/null
 }
 
-# came_true SCENE: what the branch says is so.
+# came_true SCENE: what the push said is so.
 came_true() {
     if ends_down "$1"; then
-        is_down
+        [ -z "$(held)" ] && ! registered
     else
-        [ "$(branch www)" = "$(git rev-parse HEAD)" ] && is_up www && [ "$(field www .rev)" = "$(git rev-parse HEAD)" ]
+        [ "$(held)" = "$(git rev-parse HEAD)" ] && runs "$(git rev-parse HEAD)"
     fi
+}
+
+# Writes down what the tools do in each scene, and what there is when nobody was killed.
+record() {
+    local scene
+    for scene in switch adopt delete new update drop; do
+        prepare "$scene"
+        no_logs
+        plan record
+        play "$scene"
+        no_plan
+        came_true "$scene"
+        mkdir -p "$FAULT/points/$scene"
+        cp "$FAULT/log/"* "$FAULT/points/$scene"
+        # Of these only the supervisor differs from what the scene without its death has.
+        case $scene in adopt | drop) find "$FAULT/points/$scene" -type f ! -name 'sky-vm-run.run.*' -delete ;; esac
+    done
+    expectation # now without a tracer that watches a supervisor
+}
+# What there is when nobody was killed.
+expectation() {
+    prepare new && play new && came_true new && settled >"$FAULT/up" &&
+        play delete && came_true delete && settled >"$FAULT/down"
+}
+# A snapshot that stays what it is.
+settled() {
+    local now before=
+    for (( ; ; )); do
+        now=$(snapshot)
+        [ "$now" != "$before" ] || break
+        before=$now
+        sleep 1
+    done
+    echo "$now"
+}
+
+points() { # TOOL [OPTION...]
+    "$SKY_SOURCE/test/fault/points" "$FAULT/points" --tool "$@"
 }
 
 # try_point SCENE ROLE N OCCURRENCE WORDS: what happens and what is left when that call is never made.
@@ -106,15 +156,17 @@ try_point() {
         return 1
     fi
     # A plain push. What is deleted already can not be pushed again: any contact ends the work.
-    if ! ends_down "$scene" || [ -n "$(branch www)" ]; then
-        play "$scene" >"$out.plain" || {
-            echo "  the push ended with $code:" && cat "$out" && echo "  a plain push after it with $?:" && cat "$out.plain"
-            return 1
-        }
-    fi
-    came_true "$scene" || {
-        echo "  after a plain push it is not as the branch says:" && cat "$out" "$out.plain" && status www
+    if ends_down "$scene" && [ -z "$(held)" ]; then
+        git ls-remote sky >"$out.plain" 2>&1
+    else
+        play "$scene" >"$out.plain"
+    fi || {
+        echo "  the push ended with $code:" && cat "$out" && echo "  a plain push after it does not work:" && cat "$out.plain"
         return 1
     }
-    nothing_left "$before" 2>&1 || { echo "  the push ended with $code:" && cat "$out"; return 1; }
+    came_true "$scene" || {
+        echo "  the push ended with $code, and after a plain push it is not as that said:" && cat "$out" "$out.plain" && status www
+        return 1
+    }
+    nothing_left "$before" 2>&1 || { echo "  the push ended with $code:" && cat "$out" "$out.plain"; return 1; }
 }

@@ -8,10 +8,7 @@ setup_file() {
     load kill
     work_tree killed
     watch_tools
-    # The machine needs no shutdown of its own here.
-    jq '.machine.stop_s = 2' "$SKY_CONFIG" >"$FAULT/config" && cat "$FAULT/config" >"$SKY_CONFIG"
-    fresh && git branch known-a && fresh && git branch known-b
-    push known-a:refs/heads/www && push +known-b:refs/heads/www
+    two_commits
     record
     export SKY_FAULT_SEED=${SKY_FAULT_SEED:-$(git -C "$SKY_SOURCE" rev-parse HEAD)}
 }
@@ -20,43 +17,6 @@ teardown_file() {
     no_plan
     drop_machines
     leave_tools
-}
-
-record() {
-    local scene
-    for scene in switch adopt delete new update drop; do
-        prepare "$scene"
-        no_logs
-        plan record
-        play "$scene"
-        no_plan
-        came_true "$scene"
-        mkdir -p "$FAULT/points/$scene"
-        cp "$FAULT/log/"* "$FAULT/points/$scene"
-        # Of these only the supervisor differs from what the scene without its death has.
-        case $scene in adopt | drop) find "$FAULT/points/$scene" -type f ! -name 'sky-vm-run.run.*' -delete ;; esac
-    done
-    expectation # now without a tracer that watches a supervisor
-}
-# What there is when nobody was killed.
-expectation() {
-    prepare new && play new && came_true new && settled >"$FAULT/up" &&
-        play delete && came_true delete && settled >"$FAULT/down"
-}
-# A snapshot that stays what it is.
-settled() {
-    local now before=
-    for (( ; ; )); do
-        now=$(snapshot)
-        [ "$now" != "$before" ] || break
-        before=$now
-        sleep 1
-    done
-    echo "$now"
-}
-
-points() { # TOOL [OPTION...]
-    "$SKY_SOURCE/test/fault/points" "$FAULT/points" --tool "$@"
 }
 
 # kills TOOL FLOOR: at least FLOOR points are found, and at each that is tried nothing is lost and nothing is left.
@@ -84,3 +44,53 @@ kills() {
 @test "kill -9 of sky-nomad-submit at any call: a plain push works, nothing is left" { kills sky-nomad-submit 90; }
 @test "kill -9 of sky-vm-run at any call: a plain push works, nothing is left" { kills sky-vm-run 700; }
 @test "kill -9 of sky-net-setup at any call: a plain push works, nothing is left" { kills sky-net-setup 150; }
+
+# Processes that live as long as the machine, each killed while nothing else happens.
+
+list_pid() { sky-vm-run --config "$SKY_CONFIG" list </dev/null | jq -e 'select(.machine == "www").pid'; }
+one_of() { # ROLE: the pid of that process of the machine, which there is once
+    local pids offset
+    case $1 in
+    supervisor) pids=$(supervisor) ;;
+    dnsmasq) pids=$(processes_of_uid "$(id -u "$(account dns)")") ;;
+    hypervisor | guard | virtiofsd)
+        offset=$(sed 's/hypervisor/0/; s/guard/1/; s/virtiofsd/2/' <<<"$1")
+        pids=$(processes_of_uid $(($(machine_uid www) + offset)))
+        ;;
+    esac
+    [ "$(wc -w <<<"$pids")" = 1 ] && echo "$pids"
+}
+answers() { [ "$(page www)" = steady ]; }
+# A machine with a guest that answers, killed once: all is as it was, ROLE by itself or at the next contact.
+killed_once() { # ROLE WHAT-BECOMES-OF-THE-HYPERVISOR (lives|new)
+    local before was
+    git checkout -q main
+    machines www="$(site steady)"
+    push +HEAD:refs/heads/www && answers
+    settled >"$BATS_TEST_TMPDIR/up"
+    was=$(list_pid) before=$(one_of "$1")
+    kill -KILL "$before"
+    [ "$2" != lives ] || [ "$(list_pid)" = "$was" ]
+    back() { is_up www && one_of "$1" >/dev/null && [ "$(one_of "$1")" != "$before" ]; }
+    eventually 90 back "$1"
+    [ "$2" != lives ] || [ "$(list_pid)" = "$was" ]
+    [ "$2" != new ] || [ "$(list_pid)" != "$was" ]
+    eventually 60 answers
+    # A start starts nothing: neither by root's own hand nor by a push of the same commit.
+    was=$(list_pid)
+    sky-vm-run --config "$SKY_CONFIG" start <"$SKY_HOST/state/vm/$(account alice).$REPO.www/spec.json"
+    push +HEAD:refs/heads/www
+    [ "$(list_pid)" = "$was" ]
+    nothing_left "$BATS_TEST_TMPDIR/up"
+    sky stop "$REPO/www"
+    run -1 list_pid
+    [ -z "$(processes_of_uid "$(machine_uid www)")" ] && [ -z "$(supervisor)" ]
+    sky restart "$REPO/www"
+    nothing_left "$BATS_TEST_TMPDIR/up"
+}
+
+@test "kill -9 of the supervisor: the same hypervisor, stop is clean, start starts nothing" { killed_once supervisor lives; }
+@test "kill -9 of dnsmasq: the same hypervisor, addresses are served again" { killed_once dnsmasq lives; }
+@test "kill -9 of the guard: the machine ends with it, and is started again, once" { killed_once guard new; }
+@test "kill -9 of virtiofsd: the machine is started again, once" { killed_once virtiofsd new; }
+@test "kill -9 of the hypervisor: the machine is started again, once" { killed_once hypervisor new; }
