@@ -1,0 +1,31 @@
+# The door: whatever a tenant's client asks for, sshd starts sky-shell.
+{ config, lib, ... }:
+let
+  cfg = config.skyflake;
+in
+{
+  config = lib.mkIf cfg.enable {
+    services.openssh = {
+      enable = true;
+      # Last: a Match block reaches to the next one.
+      extraConfig = lib.mkAfter ''
+        Match Group skyflake-tenants
+          AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u
+          AuthorizedKeysCommand none
+          AuthenticationMethods publickey
+          PasswordAuthentication no
+          KbdInteractiveAuthentication no
+          ForceCommand /run/current-system/sw/bin/sky-shell
+          ExposeAuthInfo yes
+          AcceptEnv GIT_PROTOCOL
+          PermitTTY no
+          PermitTunnel no
+          PermitUserRC no
+          DisableForwarding yes
+          ClientAliveInterval 15
+          ClientAliveCountMax 3
+        Match All
+      '';
+    };
+  };
+}
