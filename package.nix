@@ -31,6 +31,7 @@ stdenv.mkDerivation {
       ./lib
       ./tools
       ./hooks
+      ./doc/man
       ./nixos-module/guest
     ];
   };
