@@ -5,12 +5,19 @@ let
 in
 {
   config = lib.mkIf cfg.enable {
+    assertions = [
+      {
+        assertion = config.services.openssh.settings.UsePAM == true;
+        message = "skyflake: tenants' limits are those of their systemd slices (services.openssh.settings.UsePAM)";
+      }
+    ];
+
     services.openssh = {
       enable = true;
       # Last: a Match block reaches to the next one.
       extraConfig = lib.mkAfter ''
         Match Group skyflake-tenants
-          AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u
+          AuthorizedKeysFile /run/skyflake/keys/%u
           AuthorizedKeysCommand none
           AuthenticationMethods publickey
           PasswordAuthentication no

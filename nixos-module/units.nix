@@ -1,5 +1,10 @@
 # What happens at boot and after every switch: directories and rules, then the machines that should run.
-{ config, lib, ... }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
   cfg = config.skyflake;
   tool = name: "${cfg.package}/bin/${name} --config /etc/skyflake/config.json";
@@ -27,7 +32,10 @@ in
         ExecStart = [
           "${tool "sky-vm-run"} host-setup"
           "${tool "sky-net-setup"} boundary"
+          # Tenants' keys count while this unit is up: without the rules nobody's code runs here.
+          "${pkgs.coreutils}/bin/ln -sfn /etc/ssh/authorized_keys.d /run/skyflake/keys"
         ];
+        RuntimeDirectory = "skyflake";
       };
     };
 

@@ -228,6 +228,7 @@ in
       {
         security.allowUserNamespaces = false;
         security.sudo.execWheelOnly = true;
+        services.openssh.settings.UsePAM = false;
         networking.nftables.flushRuleset = true;
         skyflake = {
           cells.inputs = lib.mkForce { };
