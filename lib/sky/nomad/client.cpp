@@ -140,8 +140,8 @@ struct Client::Try {
     const std::string& path;
     const Query& query;
     std::optional<std::string> body = std::nullopt;
-    milliseconds limit = kAnswer;
-    bool repeat = true; ///< after an answer that got lost, too
+    std::optional<milliseconds> limit = std::nullopt; ///< nothing: kAnswer, or all our patience
+    bool repeat = true;                               ///< after an answer that got lost, too
 };
 
 Client::Client(const NomadConfig& config, std::string token, milliseconds patience)
@@ -165,11 +165,12 @@ http::Response Client::ask(const Try& what) {
         const std::size_t address = round % config_.addresses.size();
         bool unclear = false;
         try {
-            http::Response answer = http_.perform({.method = what.method,
-                                                   .url = url(address, what.path, what.query),
-                                                   .headers = {"X-Nomad-Token: " + token_},
-                                                   .body = what.body,
-                                                   .limit = what.limit});
+            http::Response answer =
+                http_.perform({.method = what.method,
+                               .url = url(address, what.path, what.query),
+                               .headers = {"X-Nomad-Token: " + token_},
+                               .body = what.body,
+                               .limit = what.limit.value_or(std::min(kAnswer, patience_))});
             const Trouble kind = trouble_of(answer.status, answer.body);
             if (kind == Trouble::kFinal) {
                 return answer;
