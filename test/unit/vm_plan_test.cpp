@@ -117,7 +117,7 @@ std::uint32_t verdict(const std::vector<sock_filter>& filter, std::uint32_t arch
 } // namespace
 
 TEST_CASE("a supervisor's next step", "[vm]") {
-    const Facts alive{.want_running = true, .alive = true, .current = true};
+    const Facts alive{.want_running = true, .alive = true, .owned = true, .current = true};
     CHECK(next_step(alive) == Step::kWatch);
     Facts f = alive;
     f.current = false; // the old one runs on until the new one lies ready
@@ -135,7 +135,7 @@ TEST_CASE("a supervisor's next step", "[vm]") {
     f = alive;
     f.terminating = true;
     CHECK(next_step(f) == Step::kStop);
-    const Facts dead{.want_running = true};
+    const Facts dead{.want_running = true, .owned = true};
     CHECK(next_step(dead) == Step::kBoot);
     f = dead;
     f.backoff = milliseconds(1);
@@ -146,6 +146,31 @@ TEST_CASE("a supervisor's next step", "[vm]") {
         CHECK(next_step(g) == Step::kLeave);
     }
     CHECK(next_step(Facts{}) == Step::kLeave);
+}
+
+TEST_CASE("a supervisor asks whose the machine is before it starts or adopts it", "[vm]") {
+    Facts f{.want_running = true};
+    CHECK(next_step(f) == Step::kOwn);
+    f.alive = true;
+    CHECK(next_step(f) == Step::kOwn);
+    f.backoff = milliseconds(1); // it lives on while nobody answers
+    CHECK(next_step(f) == Step::kWatch);
+    f.alive = false;
+    CHECK(next_step(f) == Step::kWait);
+    f.refused = true;
+    CHECK(next_step(f) == Step::kLeave);
+    f.alive = true;
+    CHECK(next_step(f) == Step::kLeave); // another's supervisor adopts it
+}
+
+TEST_CASE("a machine that powered itself off does not end Nomad's task", "[vm]") {
+    Facts f{.want_running = true, .owned = true, .stays = true, .rests = true};
+    CHECK(next_step(f) == Step::kRest);
+    f.terminating = true;
+    CHECK(next_step(f) == Step::kLeave);
+    f.terminating = false;
+    f.stays = false;
+    CHECK(next_step(f) == Step::kLeave);
 }
 
 TEST_CASE("back-off doubles to a minute and begins anew after a steady time", "[vm]") {
@@ -202,6 +227,7 @@ TEST_CASE("the runner's view: its closure, its disks, its directory", "[vm]") {
     }
     auto without = s;
     without.store = Spec::Store::kDisk;
+    without.volumes.clear();
     CHECK(at(plan_runner_view(without, {}, {}, 1), "/sky/sock") == nullptr);
 }
 
@@ -215,27 +241,6 @@ TEST_CASE("virtiofsd's view holds the closure and its program, nothing to write"
     CHECK(std::none_of(view.begin(), view.end(), [](const Mount& m) {
         return m.writable || m.source == "/s/volumes" || m.target.parent_path() == "/sky/volumes";
     }));
-}
-
-TEST_CASE(
-    "virtiofsd's programs of the host's store are there before it is closed, never a tenant's",
-    "[vm]") {
-    const auto s = spec();
-    auto c = config();
-    c.program_roots = {s.runner.str(),
-                       "/nix/store/own-virtiofsd"}; // a closure that claims to hold one
-    const View view = plan_share_view(c, {s.runner}, {"/s/store", "/s/volumes", "/s/sock"});
-    const auto index = [&](auto&& is) {
-        const auto found = std::find_if(view.begin(), view.end(), is);
-        REQUIRE(found != view.end());
-        return found - view.begin();
-    };
-    const auto closed = index([](const Mount& m) { return m.kind == Mount::Kind::kReadOnly; });
-    for (const auto& root : c.program_roots) {
-        CHECK(index([&](const Mount& m) { return m.target == root; }) < closed);
-        CHECK(std::all_of(view.begin(), view.end(),
-                          [&](const Mount& m) { return m.target != root || m.source == root; }));
-    }
 }
 
 TEST_CASE("cgroups: a hierarchy per controller, or one for all", "[vm]") {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/app.hpp>
 #include <sky-vm-run/boot.hpp>
+#include <sky-vm-run/console.hpp>
 #include <sky-vm-run/control.hpp>
 #include <sky-vm-run/guard.hpp>
 #include <sky-vm-run/host-setup.hpp>
@@ -25,8 +26,10 @@ using Action = std::function<int(const Caller&)>;
 /// What options and operands are read into.
 struct Words {
     DryRun dry;
+    ByNomad nomad = by_nomad(); ///< before the environment is emptied
     std::string machine;
     std::string more;
+    std::uint64_t from = 0;
 
     [[nodiscard]] MachinePath path() const { return MachinePath::parse_joined(machine); }
 };
@@ -125,13 +128,17 @@ void add_inner_verbs(Cli& cli, Verbs& verbs, Words& words) {
         return verb;
     };
     verbs.can_be_outlined(add("run", "supervise a machine, in the foreground", [&] {
-        return run_verb(cli.config(), words.path(), STDOUT_FILENO, words.dry);
+        return run_verb(cli.config(), words.path(), words.nomad, STDOUT_FILENO, words.dry);
     }));
     verbs.can_be_outlined(add("cleanup", "remove what a dead machine left", [&] {
-        return cleanup_verb(cli.config(), words.path(), STDOUT_FILENO, words.dry);
+        return cleanup_verb(cli.config(), words.path(), words.nomad, STDOUT_FILENO, words.dry);
     }));
     add("guard", "", [&]() -> int { guard_verb(cli.config(), words.path()); });
     add("share", "", [&]() -> int { share_verb(cli.config(), words.path()); });
+    add("console", "",
+        [&] { return console_verb(cli.config(), words.path(), words.from, STDOUT_FILENO); })
+        ->add_option("FROM", words.from)
+        ->required();
     add("qmp", "", [&]() -> int { qmp_verb(cli.config(), words.path(), words.more); })
         ->add_option("ASK", words.more)
         ->required();

@@ -108,13 +108,16 @@ Registry::Machine prepare(const Vm& vm, const Spec& spec, const BootHooks& hooks
     return entry;
 }
 
-Running boot(const Vm& vm, const Spec& spec, std::uint64_t serial, const BootHooks& hooks) {
+Running boot(const Vm& vm, const BootOrder& order, const BootHooks& hooks) {
+    const Spec& spec = order.spec;
     const Registry::Machine entry = prepare(vm, spec, hooks);
     hooks.tell("starting", "");
     sweep(vm);
     attach_volumes(vm.config, spec, entry.uid);
     Running running{.spec = spec,
-                    .serial = serial,
+                    .serial = order.serial,
+                    .generation = order.generation,
+                    .alloc = order.alloc,
                     .uid = entry.uid,
                     .guard = 0,
                     .guard_start = 0,

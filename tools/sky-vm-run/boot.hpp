@@ -23,10 +23,18 @@ struct Interrupted {};
 /// deployment of the machine runs. Its place in the registry. Throws Error, Interrupted.
 Registry::Machine prepare(const Vm& vm, const Spec& spec, const BootHooks& hooks);
 
-/// Prepares and starts what the spec says, in the order of DESIGN section 5; returns once the
+/// What to start, and in whose name.
+struct BootOrder {
+    Spec spec;
+    std::uint64_t serial = 0;     ///< of the want it answers
+    std::uint64_t generation = 0; ///< taken in the owner record
+    std::string alloc;            ///< Nomad's allocation; empty: a single host
+};
+
+/// Prepares and starts what the order says, in the order of DESIGN section 5; returns once the
 /// hypervisor runs and its taps are at their bridges. What stands there when it throws is removed
 /// by sweep(). Nothing of the machine may live. Throws Error, Interrupted.
-Running boot(const Vm& vm, const Spec& spec, std::uint64_t serial, const BootHooks& hooks);
+Running boot(const Vm& vm, const BootOrder& order, const BootHooks& hooks);
 
 /// Waits until the hypervisor has opened its taps, then has them moved to their bridges. Safe to
 /// repeat: whoever adopts a machine does, since its starter may have died just before. Nothing when

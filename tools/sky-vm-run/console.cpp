@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/console.hpp>
+#include <sky-vm-run/files.hpp>
 
 #include <sky/error.hpp>
 #include <sky/lines.hpp>
@@ -7,8 +8,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <fcntl.h>
 #include <string>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
@@ -93,24 +96,47 @@ std::string_view last_lines(std::string_view text, std::size_t lines) noexcept {
     return text.substr(at);
 }
 
+void follow_console(const std::filesystem::path& now, std::uint64_t at, int out,
+                    const std::function<bool()>& enough) {
+    Fd fd;
+    for (bool more = true; more && !hung_up(out);) {
+        more = !enough(); // and once more what came until then
+        if (!fd) {
+            fd = Fd(::open(now.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+        }
+        if (fd) {
+            at = size_of(fd.get()) < at ? 0 : at;
+            const std::string piece = read_from(fd.get(), at);
+            write_all(out, piece);
+            at += piece.size();
+        }
+        if (more) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(200));
+        }
+    }
+}
+
 void show_console(const std::filesystem::path& now, const std::filesystem::path& old,
                   std::size_t lines, bool follow, int out) {
     const auto before = read_file_if_exists(old, 2 * ConsoleLog::kCap).value_or("");
-    Fd fd(::open(now.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-    const std::string text = fd ? read_from(fd.get(), 0) : "";
+    const auto text = read_file_if_exists(now, 2 * ConsoleLog::kCap).value_or("");
     write_all(out, last_lines(before + text, lines));
-    std::uint64_t at = text.size();
-    while (follow && !hung_up(out)) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(200));
-        if (!fd) {
-            fd = Fd(::open(now.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-            continue;
-        }
-        at = size_of(fd.get()) < at ? 0 : at;
-        const std::string more = read_from(fd.get(), at);
-        write_all(out, more);
-        at += more.size();
+    if (follow) {
+        follow_console(now, text.size(), out, [] { return false; });
     }
+}
+
+int console_verb(const Config& config, const MachinePath& machine, std::uint64_t from, int out) {
+    sigset_t end;
+    sigemptyset(&end);
+    sigaddset(&end, SIGTERM);
+    ::sigprocmask(SIG_BLOCK, &end, nullptr);
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
+    follow_console(MachineFiles(State(config), machine).console(), from, out, [] {
+        sigset_t come;
+        return ::sigpending(&come) == 0 && sigismember(&come, SIGTERM) == 1;
+    });
+    return 0;
 }
 
 } // namespace sky::vm

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <sky/config.hpp>
 #include <sky/fd.hpp>
+#include <sky/name.hpp>
 
 #include <cstdint>
+#include <functional>
 #include <string_view>
 
 namespace sky::vm {
@@ -36,6 +39,15 @@ class ConsoleLog {
 /// until nobody reads `out` any more. Throws SysError.
 void show_console(const std::filesystem::path& now, const std::filesystem::path& old,
                   std::size_t lines, bool follow, int out);
+
+/// What is written to the file `now` from byte `at` on, to `out`, until nobody reads `out` any more
+/// or `enough` says so: then what was written until that moment still comes. Throws SysError.
+void follow_console(const std::filesystem::path& now, std::uint64_t at, int out,
+                    const std::function<bool()>& enough);
+
+/// Verb `console` (hidden, root): follows a machine's console from byte `from` on, until SIGTERM,
+/// which the end of its caller sends, too. 0.
+int console_verb(const Config& config, const MachinePath& machine, std::uint64_t from, int out);
 
 /// The last `lines` lines of `text`. Pure.
 [[nodiscard]] std::string_view last_lines(std::string_view text, std::size_t lines) noexcept;

@@ -3,10 +3,12 @@
 #include <sky-vm-run/control.hpp>
 #include <sky-vm-run/fetch.hpp>
 #include <sky-vm-run/follow.hpp>
+#include <sky-vm-run/ownership.hpp>
 #include <sky-vm-run/processes.hpp>
 #include <sky-vm-run/supervisor.hpp>
 #include <sky-vm-run/teardown.hpp>
 #include <sky-vm-run/volume.hpp>
+#include <sky-vm-run/wish.hpp>
 
 #include <sky/cli.hpp>
 #include <sky/error.hpp>
@@ -15,6 +17,7 @@
 #include <sky/lock.hpp>
 #include <sky/log.hpp>
 
+#include <cstdlib>
 #include <fcntl.h>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -25,8 +28,8 @@ namespace {
 
 using std::chrono::seconds;
 
-constexpr seconds kChangeLimit{10};
-constexpr seconds kSlack{60}; ///< sandbox, network, virtiofsd, a stop before the start
+constexpr seconds kSlack{60};           ///< sandbox, network, virtiofsd, a stop before the start
+constexpr seconds kCleanupPatience{20}; ///< with Nomad, which waits for this task
 constexpr std::int64_t kLogLinesMost = 100000;
 
 std::string me() {
@@ -48,42 +51,9 @@ MachinePath machine_of(Fields& f, const Caller& caller) {
             parse_name<sky::Machine>(f, "machine")};
 }
 
-bool lives(const Vm& vm) {
-    const auto running = load<Running>(vm.files.running());
-    return running && alive_of(running->uid).guard.has_value();
-}
-
 /// The limit until a machine that was started is up or has failed.
 seconds start_limit(const Spec& spec) {
     return seconds(spec.ready_s) + seconds(spec.stop_s) + kSlack;
-}
-
-/// Writes down what shall be, under the machine's lock; the serial to wait for.
-std::uint64_t wish(const Vm& vm, bool running, bool anew, const Spec* spec) {
-    make_directories(vm.files.base(), 0711);
-    const Lock lock = Lock::take(vm.files.lock(), me(), kChangeLimit);
-    Want want = load<Want>(vm.files.want()).value_or(Want{});
-    const auto before = load<Spec>(vm.files.spec());
-    const bool same = spec == nullptr || (before && before->hash() == spec->hash());
-    auto state = load<StateLine>(vm.files.state());
-    if (state && state->state == "ready" && !supervised(vm)) {
-        // What a dead supervisor said last is no answer to this request.
-        state->state = "running";
-        atomic_write(vm.files.state(), dump_json(state->json(true)) + "\n");
-    }
-    const auto started = load<Running>(vm.files.running());
-    const bool under_way = (started && started->serial == want.serial && lives(vm)) ||
-                           (state && state->serial == want.serial &&
-                            (state->state == "fetching" || state->state == "starting"));
-    if (anew || want.running != running || !same || (running && !under_way)) {
-        ++want.serial;
-    }
-    want.running = running;
-    if (spec != nullptr) {
-        atomic_write(vm.files.spec(), spec->dump() + "\n");
-    }
-    atomic_write(vm.files.want(), want.dump());
-    return want.serial;
 }
 
 Spec need_spec(const Vm& vm) {
@@ -92,6 +62,24 @@ Spec need_spec(const Vm& vm) {
         fail(ExitCode::kRefused, "no machine '{}' on this host", vm.path.text());
     }
     return std::move(*spec);
+}
+
+/// Where Nomad runs the machines, nobody else does.
+void refuse_in_cluster(const Config& config) {
+    if (config.nomad) {
+        fail(ExitCode::kRefused,
+             "machines of this host are Nomad's to start and stop (use sky-nomad-submit)");
+    }
+}
+
+/// In a cluster a machine can be forgotten once its owner record says that nothing of it lives.
+void need_released(const Vm& vm) {
+    const auto store = owner_store(vm.config, vm.path, vm.files.owner(), kCleanupPatience);
+    const auto there = store->read();
+    if (there && !there->owner.released) {
+        fail(ExitCode::kBusy, "machine '{}' was not released by {} yet", vm.path.text(),
+             there->owner.host);
+    }
 }
 
 /// Gives index, uids and addresses back: nothing of the machine lives any more.
@@ -139,6 +127,7 @@ std::optional<StateLine> state_of(const Vm& vm, const std::vector<Process>& all)
 } // namespace
 
 int start_verb(const Config& config, int in, int out, const DryRun& dry) {
+    refuse_in_cluster(config);
     check_storage(config);
     const auto line = LineReader(in, kSpecBytesMax).next(seconds(60));
     if (!line) {
@@ -168,6 +157,18 @@ int stop_verb(const Config& config, const Caller& caller, int in, int out, const
     const Vm vm(config, machine_of(f, caller));
     const bool forgotten = f.boolean_or("forget", false);
     f.done();
+    if (config.nomad) {
+        if (!forgotten) {
+            refuse_in_cluster(config);
+        }
+        need_released(vm);
+        if (dry) {
+            print_outline(vm.path, outline_of_stop(vm, true), dry, out);
+        } else {
+            forget(vm);
+        }
+        return 0;
+    }
     const auto spec = load<Spec>(vm.files.spec());
     if (!spec && !std::filesystem::exists(vm.files.base())) {
         if (!forgotten) {
@@ -195,6 +196,7 @@ int stop_verb(const Config& config, const Caller& caller, int in, int out, const
 }
 
 int restart_verb(const Config& config, const Caller& caller, int in, int out, const DryRun& dry) {
+    refuse_in_cluster(config);
     check_storage(config);
     const Json request = read_request(in);
     Fields f(request, "");
@@ -254,9 +256,19 @@ int logs_verb(const Config& config, const Caller& caller, int in, int out) {
     return 0;
 }
 
-int cleanup_verb(const Config& config, const MachinePath& machine, int out, const DryRun& dry) {
+ByNomad by_nomad() {
+    const auto text = [](const char* name) {
+        const char* value = std::getenv(name);
+        return std::string(value == nullptr ? "" : value);
+    };
+    return {text("NOMAD_ALLOC_ID"), text("SKY_SPEC")};
+}
+
+int cleanup_verb(const Config& config, const MachinePath& machine, const ByNomad& nomad, int out,
+                 const DryRun& dry) {
     check_storage(config);
     const Vm vm(config, machine);
+    const bool ours = config.nomad && !nomad.alloc.empty(); // the task that ends an allocation
     const auto refuse_living = [&] {
         if (lives(vm)) {
             fail(ExitCode::kBusy, "machine '{}' lives (stop it first)", machine.text());
@@ -271,25 +283,51 @@ int cleanup_verb(const Config& config, const MachinePath& machine, int out, cons
     if (!std::filesystem::exists(vm.files.base())) {
         return 0;
     }
+    if (!ours) {
+        refuse_living(); // before any waiting
+    }
     const Lock change = Lock::take(vm.files.lock(), me(), kChangeLimit);
-    refuse_living();
     // A supervisor that was just killed may still hold its lock; one that starts the machine does.
     const Lock supervisor = Lock::take(vm.files.supervisor_lock(), me(), seconds(5));
+    const auto left = load<Running>(vm.files.running());
+    if (ours && lives(vm)) {
+        if (left->alloc != nomad.alloc) {
+            log::info("'{}' lives on for allocation {}", machine.text(), left->alloc);
+            return 0;
+        }
+        static_cast<void>(stop_machine(vm, *left));
+    }
     refuse_living();
     sweep(vm);
+    settle_volumes(config, machine);
+    const auto store = owner_store(config, machine, vm.files.owner(), kCleanupPatience);
+    static_cast<void>(Ownership(*store, claimant(config, nomad.alloc), false).release());
     return 0;
 }
 
-int run_verb(const Config& config, const MachinePath& machine, int out, const DryRun& dry) {
+int run_verb(const Config& config, const MachinePath& machine, const ByNomad& nomad, int out,
+             const DryRun& dry) {
     const Vm vm(config, machine);
-    const Spec spec = need_spec(vm);
+    std::optional<Spec> given;
+    if (config.nomad) {
+        if (nomad.alloc.empty() || nomad.spec.empty()) {
+            throw UsageError("in a cluster Nomad calls this verb (NOMAD_ALLOC_ID, SKY_SPEC)");
+        }
+        check_storage(config);
+        given = Spec::parse(nomad.spec);
+        if (given->path != machine) {
+            fail(ExitCode::kData, "the spec is not one of '{}'", machine.text());
+        }
+    }
+    const Spec spec = given ? *given : need_spec(vm);
     if (dry) {
         print_outline(machine, outline_start(spec, glance_at(vm), vm.entry().volumes), dry, out);
         return 0;
     }
+    make_directories(vm.files.base(), 0711);
     // A tenant's process may be our grandparent: nothing of its limits goes on to the machine.
     std::ofstream("/proc/self/oom_score_adj") << 0;
-    return supervise(vm);
+    return supervise(vm, config.nomad ? nomad.alloc : "", given);
 }
 
 } // namespace sky::vm

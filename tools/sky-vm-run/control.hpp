@@ -28,10 +28,22 @@ int list_verb(const Config& config, const Caller& caller, int in, int out);
 /// Verb `logs`: the console of one machine.
 int logs_verb(const Config& config, const Caller& caller, int in, int out);
 
-/// Verb `cleanup`: removes what a dead machine left. Error(kBusy) while it lives or is supervised.
-int cleanup_verb(const Config& config, const MachinePath& machine, int out, const DryRun& dry);
+/// What Nomad gives a task of a machine's job; empty where it was not Nomad that started us.
+struct ByNomad {
+    std::string alloc;
+    std::string spec; ///< one line of JSON
+};
+/// From this process's environment, where it is still there.
+[[nodiscard]] ByNomad by_nomad();
+
+/// Verb `cleanup`: removes what a dead machine left and releases it in the owner record.
+/// Error(kBusy) while it lives or is supervised. For Nomad it ends a machine of this allocation
+/// that lives on after its supervisor, and leaves another's alone.
+int cleanup_verb(const Config& config, const MachinePath& machine, const ByNomad& nomad, int out,
+                 const DryRun& dry);
 
 /// Verb `run`: the supervisor, in the foreground.
-int run_verb(const Config& config, const MachinePath& machine, int out, const DryRun& dry);
+int run_verb(const Config& config, const MachinePath& machine, const ByNomad& nomad, int out,
+             const DryRun& dry);
 
 } // namespace sky::vm

@@ -54,6 +54,8 @@ Running Running::parse(std::string_view json) {
     static_cast<void>(f.integer("v", 1, 1));
     Running r{.spec = Spec::parse(dump_json(f.any("spec"))),
               .serial = static_cast<std::uint64_t>(f.integer("serial", 0, kMost)),
+              .generation = static_cast<std::uint64_t>(f.integer_or("generation", 0, kMost, 0)),
+              .alloc = f.optional_string("alloc").value_or(""),
               .uid = static_cast<uid_t>(f.integer("uid", 1, 0x7fffffff)),
               .guard = static_cast<pid_t>(f.integer("guard", 0, 0x7fffffff)),
               .guard_start = static_cast<std::uint64_t>(f.integer("guard_start", 0, kMost)),
@@ -68,6 +70,8 @@ std::string Running::dump() const {
     return dump_json({{"v", 1},
                       {"spec", parse_json(spec.dump(), kSpecBytesMax, "spec")},
                       {"serial", serial},
+                      {"generation", generation},
+                      {"alloc", text_or_null(alloc)},
                       {"uid", uid},
                       {"guard", guard},
                       {"guard_start", guard_start},

@@ -27,6 +27,7 @@ class MachineFiles {
     [[nodiscard]] Path want() const { return base_ / "want.json"; }       ///< whether it shall
     [[nodiscard]] Path running() const { return base_ / "running.json"; } ///< what was started
     [[nodiscard]] Path state() const { return base_ / "state.json"; }     ///< what became of it
+    [[nodiscard]] Path owner() const { return base_ / "owner.json"; }     ///< on a single host
     [[nodiscard]] Path lock() const { return base_ / "lock"; }            ///< for a change
     [[nodiscard]] Path supervisor_lock() const { return base_ / "supervisor.lock"; }
     [[nodiscard]] Path supervisor_log() const { return base_ / "supervisor.log"; }
@@ -57,6 +58,8 @@ struct Want {
 struct Running {
     Spec spec;
     std::uint64_t serial = 0;
+    std::uint64_t generation = 0;     ///< of the owner record it was started in
+    std::string alloc = {};           ///< Nomad's allocation; empty: a single host
     uid_t uid = 0;                    ///< first of the machine's block
     pid_t guard = 0;                  ///< 0: none yet
     std::uint64_t guard_start = 0;    ///< its start time in ticks: pids come back

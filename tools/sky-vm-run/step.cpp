@@ -14,6 +14,12 @@ Step next_step(const Facts& f) noexcept {
         if (f.terminating || !f.want_running) {
             return Step::kStop;
         }
+        if (f.refused) {
+            return Step::kLeave;
+        }
+        if (!f.owned) {
+            return f.backoff > milliseconds::zero() ? Step::kWatch : Step::kOwn;
+        }
         if (f.current || f.hopeless) {
             return Step::kWatch;
         }
@@ -22,10 +28,16 @@ Step next_step(const Facts& f) noexcept {
         }
         return f.backoff > milliseconds::zero() ? Step::kWatch : Step::kPrepare;
     }
-    if (f.terminating || !f.want_running || f.rests || f.hopeless) {
+    if (f.terminating || !f.want_running || f.hopeless || f.refused || (f.rests && !f.stays)) {
         return Step::kLeave;
     }
-    return f.backoff > milliseconds::zero() ? Step::kWait : Step::kBoot;
+    if (f.rests) {
+        return Step::kRest;
+    }
+    if (f.backoff > milliseconds::zero()) {
+        return Step::kWait;
+    }
+    return f.owned ? Step::kBoot : Step::kOwn;
 }
 
 seconds Backoff::died(milliseconds up) noexcept {

@@ -12,6 +12,9 @@ struct Facts {
     bool terminating = false;  ///< SIGTERM or SIGINT came: the host goes down
     bool want_running = false; ///< want.json
     bool alive = false;        ///< a guard of this machine lives
+    bool owned = false;        ///< what lives, or the next start, is in our generation
+    bool refused = false;      ///< the machine is another's for ever
+    bool stays = false;        ///< Nomad ends this supervisor: a rest does not
     bool current = false;      ///< what lives is what is wanted: same serial, same spec hash
     bool prepared = false;     ///< what is wanted was checked and lies in the store
     bool rests = false;        ///< it powered itself off and shall stay so (on_poweroff "stay")
@@ -24,7 +27,9 @@ enum class Step {
     kPrepare, ///< fetch what is wanted while the old one runs on
     kStop,    ///< end it cleanly, then decide again
     kWait,    ///< dead, and it is not time yet
+    kOwn,     ///< ask the owner record
     kBoot,    ///< start it
+    kRest,    ///< it is off and shall be: wait to be told to go
     kLeave,   ///< nothing to do any more: remove what is left and go
 };
 

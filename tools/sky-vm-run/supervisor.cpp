@@ -1,24 +1,21 @@
 // SPDX-License-Identifier: MIT
-#include <sky-vm-run/boot.hpp>
-#include <sky-vm-run/events.hpp>
-#include <sky-vm-run/network.hpp>
-#include <sky-vm-run/processes.hpp>
-#include <sky-vm-run/qmp.hpp>
-#include <sky-vm-run/step.hpp>
+#include <sky-vm-run/health.hpp>
+#include <sky-vm-run/supervisor-class.hpp>
 #include <sky-vm-run/supervisor.hpp>
 #include <sky-vm-run/teardown.hpp>
+#include <sky-vm-run/volume.hpp>
+#include <sky-vm-run/wish.hpp>
 
 #include <sky/cli.hpp>
-#include <sky/error.hpp>
 #include <sky/json.hpp>
-#include <sky/lines.hpp>
 #include <sky/lock.hpp>
 #include <sky/log.hpp>
 
-#include <charconv>
-#include <functional>
-#include <nlohmann/json.hpp>
+#include <algorithm>
+#include <csignal>
+#include <poll.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,10 +26,11 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using Clock = std::chrono::steady_clock;
 
-constexpr milliseconds kLook{30 * 1000}; ///< between two looks at a machine that is ready
-constexpr milliseconds kProbe{500};      ///< between two looks whether a machine is ready
+constexpr milliseconds kAsk{1000};      ///< between two looks whether it may be ours
+constexpr milliseconds kPatience{4000}; ///< with Nomad: a SIGTERM waits as long
 
-/// True for failures that waiting may mend.
+} // namespace
+
 bool passes(const Error& e) {
     switch (e.code()) {
     case ExitCode::kUnavailable:
@@ -51,50 +49,6 @@ bool passes(const Error& e) {
     }
     return false;
 }
-
-class Supervisor {
-  public:
-    explicit Supervisor(const Vm& vm) : vm_(vm), events_(vm.files.base()) {}
-
-    int run();
-
-  private:
-    void read_wishes();
-    void look();
-    Facts facts() const;
-    BootHooks hooks();
-    void attempt(const std::function<void()>& work);
-    void adopt();
-    void boot_once();
-    void prepare_next();
-    void stop();
-    void died();
-    void watch(const Facts& now);
-    void probe();
-    void serve_addresses();
-    bool lost_share();
-    int leave();
-    void tell(std::string state, std::string why, ExitCode blame = ExitCode::kSomeFailed);
-
-    const Vm& vm_;
-    std::string alloc_; ///< Nomad's allocation
-    Events events_;
-    Want want_;
-    std::optional<Spec> spec_;
-    std::optional<Running> running_;
-    std::optional<Process> guard_process_;
-    std::optional<Fd> guard_;
-    pid_t runner_ = 0;
-    bool rests_ = false;
-    bool prepared_ = false;
-    std::string hopeless_; ///< why; empty: not
-    Backoff backoff_;
-    std::optional<Clock::time_point> due_;
-    Clock::time_point up_since_ = Clock::now();
-    std::string said_; ///< the state told last
-    std::string why_;
-    std::string since_;
-};
 
 void Supervisor::read_wishes() {
     const auto before = want_;
@@ -133,6 +87,9 @@ Facts Supervisor::facts() const {
     f.terminating = events_.terminating();
     f.want_running = want_.running && spec_.has_value();
     f.alive = guard_.has_value();
+    f.owned = owned_;
+    f.refused = !refused_.empty();
+    f.stays = !alloc_.empty();
     f.current = f.alive && spec_ && running_->serial == want_.serial &&
                 running_->spec.hash() == spec_->hash();
     f.prepared = prepared_;
@@ -170,8 +127,7 @@ void Supervisor::tell(std::string state, std::string why, ExitCode blame) {
                          .why = why_,
                          .serial = want_.serial,
                          .code = code(blame)};
-    atomic_write(vm_.files.state(), dump_json(line.json(true)) + "\n", {.durable = false});
-    log::info("{}{}{}", said_, why_.empty() ? "" : ": ", why_);
+    publish(vm_, line);
 }
 
 BootHooks Supervisor::hooks() {
@@ -205,148 +161,69 @@ void Supervisor::attempt(const std::function<void()>& work) {
     }
 }
 
-void Supervisor::boot_once() {
-    attempt([this] {
-        const Spec spec = *spec_;
-        try {
-            static_cast<void>(boot(vm_, spec, want_.serial, hooks()));
-        } catch (...) {
+/// Asks for the machine. What lives here and is not the owner record's ends first.
+void Supervisor::own() {
+    try {
+        const auto living = guard_ ? std::optional(running_->generation) : std::nullopt;
+        const auto answer = ownership_.ask(living);
+        if (answer.stranger) {
+            log::warn("what lives here is of generation {}, which the owner record does not mean: "
+                      "ending it",
+                      *living);
+            guard_.reset();
             sweep(vm_);
-            throw;
+            return;
         }
-        up_since_ = Clock::now();
-        look();
-        if (guard_) {
-            tell("running", "");
-        } else {
-            died();
+        owned_ = answer.verdict == Verdict::kKeep || answer.verdict == Verdict::kTake;
+        if (owned_ && guard_ && running_->generation != ownership_.generation()) {
+            running_->generation = ownership_.generation();
+            running_->alloc = alloc_;
+            atomic_write(vm_.files.running(), running_->dump());
         }
-    });
+        if (answer.verdict == Verdict::kNever) {
+            refused_ = answer.why;
+        } else if (!owned_) {
+            wait_for_owner(answer.why);
+        }
+    } catch (const Error& e) {
+        if (!guard_ && !passes(e)) {
+            log::error("{}", e.what());
+            hopeless_ = e.what();
+        }
+        wait_for_owner(e.what());
+    }
 }
 
-/// What runs goes on until what shall run instead lies ready: a closure that can not be had stops
-/// nothing.
-void Supervisor::prepare_next() {
-    attempt([this] {
-        const Spec spec = *spec_;
-        static_cast<void>(prepare(vm_, spec, hooks()));
-        prepared_ = true;
-    });
-}
-
-/// The machine ended by itself.
-void Supervisor::died() {
-    const auto text = read_file_if_exists(vm_.files.exit(), 64).value_or("");
-    int code = -1;
-    std::from_chars(text.data(), text.data() + text.size(), code);
-    const auto up = std::chrono::duration_cast<milliseconds>(Clock::now() - up_since_);
-    const bool stays = running_->spec.on_poweroff == Spec::OnPoweroff::kStay;
-    guard_.reset();
-    sweep(vm_);
-    if (code == 0 && stays) {
-        rests_ = true;
+void Supervisor::wait_for_owner(const std::string& why) {
+    due_ = Clock::now() + kAsk;
+    if (why == why_) {
         return;
     }
-    due_ = Clock::now() + backoff_.died(up);
-    if (code == 0) {
-        tell("starting", "the guest powered off or rebooted");
+    if (guard_) { // it lives on, and nothing was said of it yet
+        why_ = why;
+        log::warn("{}", why);
     } else {
-        if (code < 0) { // its guard never saw an end: nothing that the machine could do
-            tell("backoff", "the machine was killed", ExitCode::kSystem);
-        } else {
-            tell("backoff", fmt::format("the hypervisor ended with {} (see its logs)", code));
-        }
+        tell("starting", why);
     }
 }
 
-void Supervisor::stop() {
-    tell("running", "stopping");
-    stop_machine(vm_, *running_);
-    guard_.reset();
-}
-
-void Supervisor::probe() {
-    const auto& spec = running_->spec;
-    const bool ready =
-        spec.ready.type == Spec::Ready::Type::kTcp
-            ? !running_->address.empty() &&
-                  tcp_answers(running_->address.front(), spec.ready.port, kProbe)
-            : spec.hypervisor != "qemu" || qmp_ask(vm_, QmpAsk::kStatus) == "running";
-    if (ready) {
-        tell("ready", "");
-    } else if (said_ == "running" && Clock::now() - up_since_ > seconds(spec.ready_s)) {
-        tell("failed",
-             spec.ready.type == Spec::Ready::Type::kTcp
-                 ? fmt::format("port {} did not answer within {} s", spec.ready.port, spec.ready_s)
-                 : fmt::format("the hypervisor did not answer within {} s", spec.ready_s));
-    }
-}
-
-/// The hypervisor is there and virtiofsd is not, and that for a second: they end together
-/// otherwise.
-bool Supervisor::lost_share() {
-    const auto gone = [&] {
-        return processes_of(running_->uid + static_cast<uid_t>(MachineUid::kVirtiofsd), 1).empty();
-    };
-    if (running_->spec.store != Spec::Store::kVirtiofs || !gone()) {
-        return false;
-    }
-    return !readable(guard_->get(), seconds(1)) && gone();
-}
-
-/// Takes over a machine that another supervisor started and did not see to its end.
-void Supervisor::adopt() {
-    tell("running", "adopted");
+/// Nothing of the machine lives here: says so, if it can. If not, cleanup will.
+void Supervisor::release() {
     try {
-        attach_taps(vm_, *running_, guard_->get(), hooks());
-    } catch (const Interrupted&) {
-        said_.clear(); // not done yet
+        settle_volumes(vm_.config, vm_.path);
+        static_cast<void>(ownership_.release());
     } catch (const Error& e) {
-        log::error("{}: ending the machine", e.what());
-        kill_block(running_->uid, seconds(10));
-    }
-}
-
-/// A machine without leases loses its address: whoever sees first that dnsmasq died has it started.
-void Supervisor::serve_addresses() {
-    try {
-        log::warn("a dnsmasq has died: starting it again");
-        net_setup(vm_, "attach", running_->spec, running_->guard);
-    } catch (const Error& e) {
-        log::error("{}", e.what()); // the next look tries again
-    }
-}
-
-void Supervisor::watch(const Facts& now) {
-    if (!now.current) {
-        if (events_.wait(guard_->get(), now.backoff > milliseconds::zero() ? now.backoff : kLook)) {
-            died();
-        }
-        return;
-    }
-    if (said_.empty()) {
-        adopt();
-    } else if (spec_->rev.str() != running_->spec.rev.str()) {
-        // The same deployment from another commit: nothing restarts, the name is new.
-        running_->spec = *spec_;
-        atomic_write(vm_.files.running(), running_->dump());
-        tell(said_, why_);
-    }
-    const bool settled = said_ == "ready";
-    if (events_.wait(guard_->get(), settled ? kLook : kProbe)) {
-        died();
-    } else if (lost_share()) {
-        log::error("virtiofsd has gone: ending the machine, which can not read its store");
-        kill_block(running_->uid, seconds(10));
-    } else if (!settled && !events_.terminating()) {
-        probe();
-    } else if (settled && !events_.terminating() && dns_died(vm_.config)) {
-        serve_addresses();
+        log::warn("the owner record still says that it runs here: {}", e.what());
     }
 }
 
 int Supervisor::leave() {
+    if (!refused_.empty() && !events_.terminating()) {
+        log::error("it is not this supervisor's to run: {}", refused_);
+        return code(ExitCode::kRefused);
+    }
     sweep(vm_);
+    release();
     if (!hopeless_.empty() && want_.running) {
         tell("failed", hopeless_);
         return code(ExitCode::kSomeFailed);
@@ -379,8 +256,14 @@ int Supervisor::run() {
         case Step::kWait:
             static_cast<void>(events_.wait(-1, now.backoff));
             break;
+        case Step::kOwn:
+            own();
+            break;
         case Step::kBoot:
             boot_once();
+            break;
+        case Step::kRest:
+            rest();
             break;
         case Step::kLeave:
             return leave();
@@ -388,13 +271,53 @@ int Supervisor::run() {
     }
 }
 
+namespace {
+
+/// The process that shows the machine's console on our stdout, for as long as this lives.
+class ConsoleShow {
+  public:
+    explicit ConsoleShow(const Vm& vm) {
+        std::error_code none;
+        const auto size = std::filesystem::file_size(vm.files.console(), none);
+        Child child = vm.self("console", {std::to_string(none ? 0 : size)}).spawn();
+        process_ = child.pidfd();
+        static_cast<void>(child.release()); // reaped with all the others
+    }
+    ConsoleShow(const ConsoleShow&) = delete;
+    ConsoleShow& operator=(const ConsoleShow&) = delete;
+    ~ConsoleShow() {
+        ::syscall(SYS_pidfd_send_signal, process_.get(), SIGTERM, nullptr, 0);
+        pollfd entry{process_.get(), POLLIN, 0};
+        ::poll(&entry, 1, 2000);
+    }
+
+  private:
+    Fd process_;
+};
+
 } // namespace
 
-int supervise(const Vm& vm) {
-    const Lock lock = Lock::take(vm.files.supervisor_lock(), fmt::format("pid {}", ::getpid()),
-                                 std::chrono::seconds(5));
+int supervise(const Vm& vm, const std::string& alloc, const std::optional<Spec>& spec) {
+    // Another allocation's supervisor may be ending on this host.
+    const auto limit = seconds(spec ? spec->stop_s + 60 : 5);
+    const Lock lock =
+        Lock::take(vm.files.supervisor_lock(), fmt::format("pid {}", ::getpid()), limit);
+    if (spec) {
+        static_cast<void>(wish(vm, true, false, &*spec));
+    }
     leave_callers_cgroups(cgroup_host(), vm.config.prefix);
-    return Supervisor(vm).run();
+    const auto store = owner_store(vm.config, vm.path, vm.files.owner(), kPatience);
+    const auto& classes = vm.config.volumes.classes;
+    const bool leased =
+        spec && std::any_of(spec->volumes.begin(), spec->volumes.end(), [&](const auto& disk) {
+            const auto at = classes.find(disk.storage_class);
+            return at != classes.end() && at->second.kind == VolumeClass::Kind::kLeased;
+        });
+    std::optional<ConsoleShow> console;
+    if (spec) {
+        console.emplace(vm);
+    }
+    return Supervisor(vm, *store, claimant(vm.config, alloc), leased).run();
 }
 
 } // namespace sky::vm

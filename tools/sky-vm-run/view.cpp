@@ -4,7 +4,6 @@
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <climits>
@@ -36,19 +35,11 @@ Mount device(const fs::path& path) {
     return {.kind = Mount::Kind::kDevice, .source = path, .target = path};
 }
 
-/// `own`: paths of the host's store that a helper runs from. They stand in for the closure's of the
-/// same name, which a cell may have forged.
-void add_closure(View& view, const std::vector<StorePath>& closure, const fs::path& store,
-                 const std::vector<fs::path>& own = {}) {
+void add_closure(View& view, const std::vector<StorePath>& closure, const fs::path& store) {
     view.push_back(
         {.kind = Mount::Kind::kTmpfs, .source = {}, .target = "/nix/store", .size_mib = 16});
     for (const auto& path : closure) {
-        if (std::find(own.begin(), own.end(), path.str()) == own.end()) {
-            view.push_back(bind_to(store / path.base(), path.str()));
-        }
-    }
-    for (const auto& path : own) {
-        view.push_back(bind_to(path, path));
+        view.push_back(bind_to(store / path.base(), path.str()));
     }
     view.push_back({.kind = Mount::Kind::kReadOnly, .source = {}, .target = "/nix/store"});
 }
@@ -166,13 +157,8 @@ View plan_runner_view(const Spec& spec, const std::vector<StorePath>& closure,
 View plan_share_view(const Config& config, const std::vector<StorePath>& closure,
                      const ViewSources& sources) {
     View view;
-    std::vector<fs::path> own;
-    std::vector<fs::path> others;
+    add_closure(view, closure, sources.store);
     for (const auto& root : config.program_roots) {
-        (root.parent_path() == "/nix/store" ? own : others).push_back(root);
-    }
-    add_closure(view, closure, sources.store, own);
-    for (const auto& root : others) {
         view.push_back(bind_to(root, root));
     }
     view.push_back(bind_to(config.programs.virtiofsd, "/sky/virtiofsd"));

@@ -8,6 +8,7 @@
 #include <sky/privilege.hpp>
 #include <sky/process.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -132,6 +133,23 @@ VolumeStep plan_volume(const Spec::Disk& disk, const std::optional<Registry::Dis
         return VolumeStep::kMake;
     }
     return *file_bytes < disk.size_mib * kMib ? VolumeStep::kGrow : VolumeStep::kKeep;
+}
+
+void settle_volumes(const Config& config, const MachinePath& path) {
+    const fs::path directory = State(config).volumes(path, VolumeClass::Kind::kLeased);
+    const auto& classes = config.volumes.classes;
+    const bool leases = std::any_of(classes.begin(), classes.end(), [](const auto& each) {
+        return each.second.kind == VolumeClass::Kind::kLeased;
+    });
+    if (!leases || !fs::exists(directory)) {
+        return;
+    }
+    for (const auto& entry : fs::directory_iterator(directory)) {
+        const Fd fd = open_volume(entry.path());
+        if (fd && ::fsync(fd.get()) != 0) {
+            fail_errno("cannot write back '{}'", entry.path().string());
+        }
+    }
 }
 
 void take_back_volumes(const Config& config, const MachinePath& path) {

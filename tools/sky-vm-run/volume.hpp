@@ -25,6 +25,10 @@ enum class VolumeStep { kMake, kKeep, kGrow };
 /// the guest: root reads nothing that a guest wrote. Nothing of the machine may live. Throws Error.
 void attach_volumes(const Config& config, const Spec& spec, uid_t uid);
 
+/// Writes back what this host's memory still has of the machine's leased volumes: the next host
+/// reads the storage. Nothing of the machine may live. Throws SysError.
+void settle_volumes(const Config& config, const MachinePath& path);
+
 /// Gives the files of a machine of which nothing lives to root: its uid will be another's. The next
 /// attach_volumes hands them over again. Throws SysError.
 void take_back_volumes(const Config& config, const MachinePath& path);

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+#include <sky-vm-run/health.hpp>
+#include <sky-vm-run/network.hpp>
+#include <sky-vm-run/processes.hpp>
+#include <sky-vm-run/qmp.hpp>
+
+#include <sky/error.hpp>
+#include <sky/json.hpp>
+#include <sky/lines.hpp>
+#include <sky/log.hpp>
+
+#include <nlohmann/json.hpp>
+
+namespace sky::vm {
+
+bool answers(const Vm& vm, const Running& running, std::chrono::milliseconds limit) {
+    const auto& spec = running.spec;
+    if (spec.ready.type == Spec::Ready::Type::kTcp) {
+        return !running.address.empty() &&
+               tcp_answers(running.address.front(), spec.ready.port, limit);
+    }
+    return spec.hypervisor != "qemu" || qmp_ask(vm, QmpAsk::kStatus) == "running";
+}
+
+bool lost_share(const Running& running, int guard) {
+    const auto gone = [&] {
+        return processes_of(running.uid + static_cast<uid_t>(MachineUid::kVirtiofsd), 1).empty();
+    };
+    if (running.spec.store != Spec::Store::kVirtiofs || !gone()) {
+        return false;
+    }
+    return !readable(guard, std::chrono::seconds(1)) && gone();
+}
+
+void publish(const Vm& vm, const StateLine& line) {
+    atomic_write(vm.files.state(), dump_json(line.json(true)) + "\n", {.durable = false});
+    log::info("{}{}{}", line.state, line.why.empty() ? "" : ": ", line.why);
+    if (!vm.config.nomad) {
+        return;
+    }
+    try {
+        const auto file = vm.state.said(vm.path);
+        make_directories(file.parent_path(), 02750); // of the group of states/, by its setgid bit
+        atomic_write(file, dump_json(line.json(false)) + "\n", {.mode = 0640, .durable = false});
+    } catch (const Error& e) {
+        log::warn("what became of it is not to be seen elsewhere: {}", e.what());
+    }
+}
+
+} // namespace sky::vm

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sky-vm-run/vm.hpp>
+
+#include <chrono>
+
+namespace sky::vm {
+
+/// Whether a machine that runs is ready: its port answers within `limit`, or its hypervisor does.
+[[nodiscard]] bool answers(const Vm& vm, const Running& running, std::chrono::milliseconds limit);
+
+/// The hypervisor is there (`guard`: its guard's pidfd) and virtiofsd is not, and that for a
+/// second: they end together otherwise.
+[[nodiscard]] bool lost_share(const Running& running, int guard);
+
+/// Writes a state line to where it is read: the machine's directory, and in a cluster what other
+/// hosts see, which is a hint: that it can not be written is logged. Throws SysError.
+void publish(const Vm& vm, const StateLine& line);
+
+} // namespace sky::vm

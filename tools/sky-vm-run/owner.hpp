@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sky::vm {
+
+/// Who has a machine, doc/interfaces.md "Owner". Changed by compare-and-set alone.
+struct Owner {
+    std::uint64_t generation = 0; ///< one more with each start; never goes back
+    std::string host;
+    std::string incarnation; ///< of the host: 32 hex digits
+    std::string alloc;       ///< Nomad's allocation; empty: a single host
+    std::uint64_t create_index = 0;
+    std::vector<std::string> storage = {}; ///< storage clients to fence
+    bool released = false;                 ///< nothing of this generation lives
+    std::string at = {};                   ///< RFC 3339
+
+    bool operator==(const Owner&) const = default;
+    /// Error(kData).
+    [[nodiscard]] static Owner parse(std::string_view json);
+    [[nodiscard]] std::string dump() const;
+};
+
+/// Who wants a machine: one supervisor, on one host.
+struct Claimant {
+    std::string host;
+    std::string incarnation;
+    std::string alloc; ///< empty: a single host
+};
+
+/// One allocation of a machine's job, as Nomad tells it.
+struct Allocation {
+    std::string id;
+    std::uint64_t create_index = 0;
+    bool shall_run = false; ///< Nomad's desired status
+    bool ended = false;     ///< complete, failed or lost; lost may still live
+};
+
+/// The lease of the host that the record names.
+struct Lease {
+    std::string incarnation;
+    bool revoked = false;
+    bool waited = false; ///< revoked, and so long ago that the host can write nothing any more
+};
+
+/// What a supervisor knows when it asks whether it may start.
+struct Question {
+    Claimant me;
+    std::optional<Owner> record;
+    std::uint64_t held = 0;                ///< the generation that it took itself; 0: none
+    std::optional<std::uint64_t> living{}; ///< generation of the machine that lives on this host
+    std::vector<Allocation> allocations{}; ///< of the machine's job; not asked on a single host
+    bool leased = false;                   ///< other hosts can open its volumes, too
+    std::optional<Lease> lease{};          ///< nothing: the record's host holds none
+};
+
+enum class Verdict {
+    kKeep,  ///< the record says this very claimant, and its machine lives: go on
+    kTake,  ///< write the next generation, then start (or go on with what lives)
+    kWait,  ///< not yet
+    kNever, ///< another has it, or shall have it: do not ask again
+};
+struct Decision {
+    Verdict verdict = Verdict::kWait;
+    std::string why = {}; ///< kWait, kNever: for people
+};
+
+/// The rules of DESIGN section 7. Pure.
+[[nodiscard]] Decision decide(const Question& question);
+
+/// Whether a machine of generation `living` that lives on the claimant's host is the one that the
+/// record means. Any other is somebody's past and must end. Pure.
+[[nodiscard]] bool rightful(const std::optional<Owner>& record, const Claimant& me,
+                            std::uint64_t living);
+
+/// The record that `me` writes to take the machine after `record`. Pure but for the time.
+[[nodiscard]] Owner successor(const std::optional<Owner>& record, const Claimant& me,
+                              std::uint64_t create_index);
+
+} // namespace sky::vm

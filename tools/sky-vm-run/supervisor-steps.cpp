@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+#include <sky-vm-run/health.hpp>
+#include <sky-vm-run/network.hpp>
+#include <sky-vm-run/supervisor-class.hpp>
+#include <sky-vm-run/teardown.hpp>
+
+#include <sky/lines.hpp>
+#include <sky/log.hpp>
+
+#include <charconv>
+
+namespace sky::vm {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr milliseconds kLook{30 * 1000}; ///< between two looks at a machine that is ready
+constexpr milliseconds kProbe{500};      ///< between two looks whether a machine is ready
+
+} // namespace
+
+void Supervisor::boot_once() {
+    attempt([this] {
+        owned_ = false; // each start takes a generation of its own
+        try {
+            static_cast<void>(boot(vm_,
+                                   {.spec = *spec_,
+                                    .serial = want_.serial,
+                                    .generation = ownership_.generation(),
+                                    .alloc = alloc_},
+                                   hooks()));
+        } catch (...) {
+            sweep(vm_);
+            throw;
+        }
+        owned_ = true;
+        up_since_ = Clock::now();
+        look();
+        if (guard_) {
+            tell("running", "");
+        } else {
+            died();
+        }
+    });
+}
+
+/// What runs goes on until what shall run instead lies ready: a closure that can not be had stops
+/// nothing.
+void Supervisor::prepare_next() {
+    attempt([this] {
+        const Spec spec = *spec_;
+        static_cast<void>(prepare(vm_, spec, hooks()));
+        prepared_ = true;
+    });
+}
+
+/// The machine ended by itself.
+void Supervisor::died() {
+    const auto text = read_file_if_exists(vm_.files.exit(), 64).value_or("");
+    int code = -1;
+    std::from_chars(text.data(), text.data() + text.size(), code);
+    const auto up = std::chrono::duration_cast<milliseconds>(Clock::now() - up_since_);
+    const bool stays = running_->spec.on_poweroff == Spec::OnPoweroff::kStay;
+    guard_.reset();
+    owned_ = false;
+    sweep(vm_);
+    if (code == 0 && stays) {
+        rests_ = true;
+        return;
+    }
+    due_ = Clock::now() + backoff_.died(up);
+    if (code == 0) {
+        tell("starting", "the guest powered off or rebooted");
+    } else {
+        if (code < 0) { // its guard never saw an end: nothing that the machine could do
+            tell("backoff", "the machine was killed", ExitCode::kSystem);
+        } else {
+            tell("backoff", fmt::format("the hypervisor ended with {} (see its logs)", code));
+        }
+    }
+}
+
+void Supervisor::stop() {
+    tell("running", "stopping");
+    stop_machine(vm_, *running_);
+    guard_.reset();
+    owned_ = false;
+}
+
+void Supervisor::probe() {
+    const auto& spec = running_->spec;
+    const bool ready = answers(vm_, *running_, kProbe);
+    if (ready) {
+        tell("ready", "");
+    } else if (said_ == "running" && Clock::now() - up_since_ > seconds(spec.ready_s)) {
+        tell("failed",
+             spec.ready.type == Spec::Ready::Type::kTcp
+                 ? fmt::format("port {} did not answer within {} s", spec.ready.port, spec.ready_s)
+                 : fmt::format("the hypervisor did not answer within {} s", spec.ready_s));
+    }
+}
+
+/// Takes over a machine that another supervisor started and did not see to its end.
+void Supervisor::adopt() {
+    tell("running", "adopted");
+    try {
+        attach_taps(vm_, *running_, guard_->get(), hooks());
+    } catch (const Interrupted&) {
+        said_.clear(); // not done yet
+    } catch (const Error& e) {
+        log::error("{}: ending the machine", e.what());
+        kill_block(running_->uid, seconds(10));
+    }
+}
+
+/// A machine without leases loses its address: whoever sees first that dnsmasq died has it started.
+void Supervisor::serve_addresses() {
+    try {
+        log::warn("a dnsmasq has died: starting it again");
+        net_setup(vm_, "attach", running_->spec, running_->guard);
+    } catch (const Error& e) {
+        log::error("{}", e.what()); // the next look tries again
+    }
+}
+
+void Supervisor::watch(const Facts& now) {
+    if (!now.current) {
+        if (events_.wait(guard_->get(), now.backoff > milliseconds::zero() ? now.backoff : kLook)) {
+            died();
+        }
+        return;
+    }
+    if (said_.empty()) {
+        adopt();
+    } else if (spec_->rev.str() != running_->spec.rev.str()) {
+        // The same deployment from another commit: nothing restarts, the name is new.
+        running_->spec = *spec_;
+        atomic_write(vm_.files.running(), running_->dump());
+        tell(said_, why_);
+    }
+    const bool settled = said_ == "ready";
+    if (events_.wait(guard_->get(), settled ? kLook : kProbe)) {
+        died();
+    } else if (lost_share(*running_, guard_->get())) {
+        log::error("virtiofsd has gone: ending the machine, which can not read its store");
+        kill_block(running_->uid, seconds(10));
+    } else if (!settled && !events_.terminating()) {
+        probe();
+    } else if (settled && !events_.terminating() && dns_died(vm_.config)) {
+        serve_addresses();
+    }
+}
+
+/// It powered itself off and stays so, where somebody else decides when this process ends.
+void Supervisor::rest() {
+    if (said_ != "stopped") {
+        tell("stopped", "it powered itself off");
+    }
+    static_cast<void>(events_.wait(-1, kLook));
+}
+
+} // namespace sky::vm
