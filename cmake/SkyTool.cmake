@@ -15,5 +15,11 @@ function(sky_tool name)
     target_link_libraries(${name} PRIVATE ${name}-core)
     set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
     install(TARGETS ${name} RUNTIME)
+    if(NOT CMAKE_CROSSCOMPILING) # the tool itself says what its manual page says
+        install(CODE "file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/man)
+execute_process(COMMAND ${CMAKE_SOURCE_DIR}/doc/man $<TARGET_FILE:${name}>
+                OUTPUT_FILE ${CMAKE_BINARY_DIR}/man/${name}.1 COMMAND_ERROR_IS_FATAL ANY)")
+        install(FILES ${CMAKE_BINARY_DIR}/man/${name}.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+    endif()
     set_property(GLOBAL APPEND PROPERTY SKY_CORES ${name}-core)
 endfunction()

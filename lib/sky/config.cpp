@@ -221,6 +221,7 @@ void read_small_sections(Fields& top, Config& c) {
         set(f, "virtiofsd", c.programs.virtiofsd);
         set(f, "dnsmasq", c.programs.dnsmasq);
         set(f, "mkfs_ext4", c.programs.mkfs_ext4);
+        set(f, "systemd_run", c.programs.systemd_run);
     });
     section(top, "accounts", [&](Fields& f) {
         set(f, "cache", c.accounts.cache);

@@ -36,6 +36,7 @@ struct Programs {
     std::filesystem::path virtiofsd = "/usr/libexec/virtiofsd";
     std::filesystem::path dnsmasq = "/usr/sbin/dnsmasq";
     std::filesystem::path mkfs_ext4 = "/usr/sbin/mkfs.ext4";
+    std::filesystem::path systemd_run = "/usr/bin/systemd-run"; ///< asked for where systemd is
 };
 
 struct Accounts {

@@ -83,6 +83,16 @@ of_uid() { # OFFSET: the pid of the process with this uid of the machine's block
     [ "$(vm storage init | jq -r .storage)" = "$(jq -r .storage "$TOP/config.json")" ]
 }
 
+@test "storage init takes the id that the configuration names, and makes one where that is all zeros" {
+    local id=5d0c6b1c9e0f4a2f8f7d3a1be2c45d6f zeros=00000000000000000000000000000000 made
+    jq --arg d "$TOP/other" --arg id "$id" '.state = $d | .storage = $id' "$TOP/config.json" >"$TOP/other.json"
+    [ "$(sky-vm-run --config "$TOP/other.json" storage init | jq -r .storage)" = "$id" ]
+    jq --arg d "$TOP/another" --arg id "$zeros" '.state = $d | .storage = $id' "$TOP/config.json" >"$TOP/other.json"
+    made=$(sky-vm-run --config "$TOP/other.json" storage init | jq -r .storage)
+    [[ $made =~ ^[0-9a-f]{32}$ && $made != "$zeros" ]]
+    [ "$(jq -r .storage "$TOP/another/storage.json")" = "$made" ]
+}
+
 @test "without the storage's marker nothing is listed, started or set up: exit 69" {
     mv "$TOP/state/storage.json" "$TOP/marker"
     run -69 vm list </dev/null

@@ -243,6 +243,27 @@ TEST_CASE("virtiofsd's view holds the closure and its program, nothing to write"
     }));
 }
 
+TEST_CASE(
+    "virtiofsd's programs of the host's store are there before it is closed, never a tenant's",
+    "[vm]") {
+    const auto s = spec();
+    auto c = config();
+    c.program_roots = {s.runner.str(),
+                       "/nix/store/own-virtiofsd"}; // a closure that claims to hold one
+    const View view = plan_share_view(c, {s.runner}, {"/s/store", "/s/volumes", "/s/sock"});
+    const auto index = [&](auto&& is) {
+        const auto found = std::find_if(view.begin(), view.end(), is);
+        REQUIRE(found != view.end());
+        return found - view.begin();
+    };
+    const auto closed = index([](const Mount& m) { return m.kind == Mount::Kind::kReadOnly; });
+    for (const auto& root : c.program_roots) {
+        CHECK(index([&](const Mount& m) { return m.target == root; }) < closed);
+        CHECK(std::all_of(view.begin(), view.end(),
+                          [&](const Mount& m) { return m.target != root || m.source == root; }));
+    }
+}
+
 TEST_CASE("cgroups: a hierarchy per controller, or one for all", "[vm]") {
     const CgroupLimits limits = limits_for(256, 2);
     CHECK(limits.mem_mib > 256);

@@ -24,7 +24,7 @@ constexpr seconds kFetchLimit{900};
 constexpr off_t kLogMost = 1 << 20;
 
 void start_by_systemd(const Vm& vm) {
-    const auto made = Command("/usr/bin/systemd-run")
+    const auto made = Command(vm.config.programs.systemd_run)
                           .args({"--quiet", "--collect",
                                  fmt::format("--unit={}-vm-{}-{}", vm.config.prefix,
                                              vm.path.joined(), ::getpid()),

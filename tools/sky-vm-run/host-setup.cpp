@@ -136,11 +136,14 @@ void storage_init(const Config& config, bool dry_run) {
         write_all(STDOUT_FILENO, *there);
         return;
     }
+    const bool chosen = config.storage.find_first_not_of('0') != std::string::npos;
     if (dry_run) {
-        write_all(STDOUT_FILENO, fmt::format("would make {}, with a new id\n", marker.string()));
+        write_all(STDOUT_FILENO, fmt::format("would make {}, with {}\n", marker.string(),
+                                             chosen ? "the configuration's id" : "a new id"));
         return;
     }
-    const std::string text = dump_json({{"v", 1}, {"storage", new_storage_id()}}) + "\n";
+    const std::string id = chosen ? config.storage : new_storage_id();
+    const std::string text = dump_json({{"v", 1}, {"storage", id}}) + "\n";
     make_directories(config.shared, 0755);
     atomic_write(marker, text, {.mode = 0644});
     write_all(STDOUT_FILENO, text);

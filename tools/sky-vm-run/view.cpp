@@ -4,6 +4,7 @@
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <climits>
@@ -35,11 +36,19 @@ Mount device(const fs::path& path) {
     return {.kind = Mount::Kind::kDevice, .source = path, .target = path};
 }
 
-void add_closure(View& view, const std::vector<StorePath>& closure, const fs::path& store) {
+/// `own`: paths of the host's store that a helper runs from. They stand in for the closure's of the
+/// same name, which a cell may have forged.
+void add_closure(View& view, const std::vector<StorePath>& closure, const fs::path& store,
+                 const std::vector<fs::path>& own = {}) {
     view.push_back(
         {.kind = Mount::Kind::kTmpfs, .source = {}, .target = "/nix/store", .size_mib = 16});
     for (const auto& path : closure) {
-        view.push_back(bind_to(store / path.base(), path.str()));
+        if (std::find(own.begin(), own.end(), path.str()) == own.end()) {
+            view.push_back(bind_to(store / path.base(), path.str()));
+        }
+    }
+    for (const auto& path : own) {
+        view.push_back(bind_to(path, path));
     }
     view.push_back({.kind = Mount::Kind::kReadOnly, .source = {}, .target = "/nix/store"});
 }
@@ -157,8 +166,13 @@ View plan_runner_view(const Spec& spec, const std::vector<StorePath>& closure,
 View plan_share_view(const Config& config, const std::vector<StorePath>& closure,
                      const ViewSources& sources) {
     View view;
-    add_closure(view, closure, sources.store);
+    std::vector<fs::path> own;
+    std::vector<fs::path> others;
     for (const auto& root : config.program_roots) {
+        (root.parent_path() == "/nix/store" ? own : others).push_back(root);
+    }
+    add_closure(view, closure, sources.store, own);
+    for (const auto& root : others) {
         view.push_back(bind_to(root, root));
     }
     view.push_back(bind_to(config.programs.virtiofsd, "/sky/virtiofsd"));

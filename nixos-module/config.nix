@@ -1,0 +1,134 @@
+# /etc/skyflake/config.json: what the options say, in the words of doc/interfaces.md.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  cfg = config.skyflake;
+  inherit (lib) mkOption types mapAttrs;
+
+  # A path of this source goes to the store, one that is there already stays as it is.
+  stored = path: if builtins.isPath path then "${path}" else toString path;
+
+  # virtiofsd runs in a view of its own, which holds a machine's closure and this.
+  helpers = pkgs.closureInfo { rootPaths = [ pkgs.virtiofsd ]; };
+
+  # The tools judge the file while the system is built, so a bad one never reaches the host.
+  file =
+    pkgs.runCommand "skyflake-config.json"
+      {
+        settings = builtins.toJSON cfg.settings;
+        passAsFile = [ "settings" ];
+        nativeBuildInputs = [ pkgs.buildPackages.jq ];
+        preferLocalBuild = true;
+      }
+      ''
+        jq --rawfile roots ${helpers}/store-paths \
+          '.program_roots = ($roots | split("\n") | map(select(. != "")))' "$settingsPath" > "$out"
+        ${lib.optionalString (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) ''
+          ${cfg.package}/bin/sky-vm-run --config "$out" --check-config
+        ''}
+      '';
+in
+{
+  options.skyflake = {
+    settings = mkOption {
+      type = types.attrsOf types.anything;
+      internal = true;
+      readOnly = true;
+      description = "config.json as data, but for what virtiofsd needs, which is known when it is built.";
+    };
+
+    configFile = mkOption {
+      type = types.package;
+      internal = true;
+      readOnly = true;
+      description = "The derivation of config.json.";
+    };
+  };
+
+  config.skyflake = {
+    configFile = file;
+    settings = {
+      v = 1;
+      inherit (cfg) host prefix;
+      state = cfg.storage.directory;
+      storage = cfg.storage.id;
+      bin = "/run/current-system/sw/bin";
+      hooks = "${cfg.package}/share/skyflake/hooks";
+      programs = {
+        git = "${pkgs.gitMinimal}/bin/git";
+        sudo = "${config.security.wrapperDir}/sudo";
+        bwrap = "${pkgs.bubblewrap}/bin/bwrap";
+        pasta = "${pkgs.passt}/bin/pasta";
+        virtiofsd = "${pkgs.virtiofsd}/bin/virtiofsd";
+        dnsmasq = "${pkgs.dnsmasq}/bin/dnsmasq";
+        mkfs_ext4 = "${pkgs.e2fsprogs}/bin/mkfs.ext4";
+        systemd_run = "${config.systemd.package}/bin/systemd-run";
+      };
+      program_roots = [ ];
+      accounts = {
+        cache = "skyflake-cache";
+        deploy = "skyflake-deploy";
+        dns = "skyflake-dns";
+      };
+      machine_uids = {
+        inherit (cfg.machines.uids) first count;
+      };
+      tenants = mapAttrs (_: user: {
+        inherit (user) uid;
+        quota = {
+          inherit (user.quota) machines vcpu;
+          mem_mib = user.quota.mem;
+          disk_mib = user.quota.disk;
+          cache_mib = user.quota.cache;
+        };
+      }) cfg.users;
+      machine = {
+        vcpu_max = cfg.machines.vcpuMax;
+        mem_max_mib = cfg.machines.memMax;
+        root_mib = cfg.machines.rootSize;
+        ready_s = cfg.machines.readyTimeout;
+        stop_s = cfg.machines.stopTimeout;
+      };
+      inherit (cfg.machines) hypervisors;
+      inherit (cfg.deploy) verbs;
+      push = {
+        max_mib = cfg.deploy.push.maxSize;
+        wait_s = cfg.deploy.push.waitTimeout;
+        idle_s = cfg.deploy.push.idleTimeout;
+      };
+      cell = {
+        root = "${cfg.cells.root}";
+        shell = "/bin/busybox";
+        inputs = mapAttrs (_: stored) cfg.cells.inputs;
+        guest = stored cfg.cells.guest;
+        customization =
+          if cfg.deploy.customizationModule == null then null else stored cfg.deploy.customizationModule;
+        inherit (cfg.cells)
+          substituters
+          egress
+          jobs
+          pids
+          ;
+        trusted_keys = cfg.cells.trustedKeys;
+        eval_s = cfg.cells.evalTimeout;
+        build_s = cfg.cells.buildTimeout;
+        mem_mib = cfg.cells.mem;
+        cgroups = [ ]; # the limits are those of the tenants' slices
+      };
+      networks = mapAttrs (_: network: {
+        mode = "bridge";
+        inherit (network) mtu masquerade dns;
+        ipv4 = network.ipv4;
+        tenant_prefix = network.tenantPrefix;
+      }) cfg.networks;
+    };
+  };
+
+  config.environment = lib.mkIf cfg.enable {
+    etc."skyflake/config.json".source = cfg.configFile;
+  };
+}

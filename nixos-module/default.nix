@@ -1,0 +1,18 @@
+# A NixOS server as a Skyflake host. One file per concern, its options beside what they make.
+{
+  imports = [
+    ./host.nix
+    ./config.nix
+    ./accounts.nix
+    ./tenants.nix
+    ./ssh.nix
+    ./sudo.nix
+    ./storage.nix
+    ./machines.nix
+    ./deploy.nix
+    ./cells.nix
+    ./networks.nix
+    ./resources.nix
+    ./units.nix
+  ];
+}

@@ -1,0 +1,38 @@
+# The door: whatever a tenant's client asks for, sshd starts sky-shell.
+{ config, lib, ... }:
+let
+  cfg = config.skyflake;
+in
+{
+  config = lib.mkIf cfg.enable {
+    assertions = [
+      {
+        assertion = config.services.openssh.settings.UsePAM == true;
+        message = "skyflake: tenants' limits are those of their systemd slices (services.openssh.settings.UsePAM)";
+      }
+    ];
+
+    services.openssh = {
+      enable = true;
+      # Last: a Match block reaches to the next one.
+      extraConfig = lib.mkAfter ''
+        Match Group skyflake-tenants
+          AuthorizedKeysFile /run/skyflake/keys/%u
+          AuthorizedKeysCommand none
+          AuthenticationMethods publickey
+          PasswordAuthentication no
+          KbdInteractiveAuthentication no
+          ForceCommand /run/current-system/sw/bin/sky-shell
+          ExposeAuthInfo yes
+          AcceptEnv GIT_PROTOCOL
+          PermitTTY no
+          PermitTunnel no
+          PermitUserRC no
+          DisableForwarding yes
+          ClientAliveInterval 15
+          ClientAliveCountMax 3
+        Match All
+      '';
+    };
+  };
+}

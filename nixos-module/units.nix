@@ -1,0 +1,60 @@
+# What happens at boot and after every switch: directories and rules, then the machines that should run.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  cfg = config.skyflake;
+  tool = name: "${cfg.package}/bin/${name} --config /etc/skyflake/config.json";
+in
+{
+  config = lib.mkIf cfg.enable {
+    systemd.services.skyflake-host = {
+      description = "Skyflake: directories, and the rules that keep tenants and machines off this host";
+      wantedBy = [ "multi-user.target" ];
+      # Before anybody comes in; after those that load rules of their own.
+      wants = [ "network-pre.target" ];
+      before = [
+        "network-pre.target"
+        "sshd.service"
+      ];
+      after = [
+        "nftables.service"
+        "firewall.service"
+      ];
+      unitConfig.RequiresMountsFor = [ cfg.storage.directory ];
+      restartTriggers = [ cfg.configFile ];
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        ExecStart = [
+          "${tool "sky-vm-run"} host-setup"
+          "${tool "sky-net-setup"} boundary"
+          # Tenants' keys count while this unit is up: without the rules nobody's code runs here.
+          "${pkgs.coreutils}/bin/ln -sfn /etc/ssh/authorized_keys.d /run/skyflake/keys"
+        ];
+        RuntimeDirectory = "skyflake";
+      };
+    };
+
+    systemd.services.skyflake-reconcile = {
+      description = "Skyflake: start what should run, stop what should not";
+      wantedBy = [ "multi-user.target" ];
+      wants = [ "network-online.target" ];
+      requires = [ "skyflake-host.service" ];
+      after = [
+        "skyflake-host.service"
+        "network-online.target"
+      ];
+      restartTriggers = [ cfg.configFile ];
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true; # a switch starts it again only for another configuration
+        TimeoutStartSec = "30min";
+        ExecStart = "${tool "sky-nomad-submit"} reconcile";
+      };
+    };
+  };
+}

@@ -1,0 +1,64 @@
+# The tools, built by CMake with nixpkgs' libraries.
+{
+  lib,
+  stdenv,
+  cmake,
+  ninja,
+  pkg-config,
+  cli11,
+  curl,
+  fmt,
+  libcap,
+  libgit2,
+  libnl,
+  libsodium,
+  nftables,
+  nlohmann_json,
+  zstd,
+}:
+stdenv.mkDerivation {
+  pname = "skyflake";
+  # The one version is CMake's.
+  version = builtins.head (
+    builtins.match ".*project\\(skyflake VERSION ([0-9.]+).*" (builtins.readFile ./CMakeLists.txt)
+  );
+
+  src = lib.fileset.toSource {
+    root = ./.;
+    fileset = lib.fileset.unions [
+      ./CMakeLists.txt
+      ./cmake
+      ./lib
+      ./tools
+      ./hooks
+      ./doc/man
+      ./nixos-module/guest
+    ];
+  };
+
+  nativeBuildInputs = [
+    cmake
+    ninja
+    pkg-config
+  ];
+  buildInputs = [
+    cli11
+    curl
+    fmt
+    libcap
+    libgit2
+    libnl
+    libsodium
+    nftables
+    nlohmann_json
+    zstd
+  ];
+  cmakeFlags = [ (lib.cmakeBool "BUILD_TESTING" false) ];
+
+  meta = {
+    description = "Hyperconverged infrastructure for NixOS: git push boots a microVM";
+    license = lib.licenses.mit;
+    platforms = lib.platforms.linux;
+    mainProgram = "sky-shell";
+  };
+}

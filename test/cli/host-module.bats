@@ -1,0 +1,173 @@
+#!/usr/bin/env bats
+# What the host module wrote for a NixOS host (test/golden/host, made by test/drift-host from a real nixpkgs), judged by
+# the programs that will read it there.
+bats_require_minimum_version 1.5.0
+
+setup() {
+    GOLDEN=$BATS_TEST_DIRNAME/../golden/host
+    cd "$BATS_TEST_TMPDIR" || return
+}
+
+hosts=(least most)
+
+# config.json as the system's build leaves it: with what virtiofsd runs from.
+config() { # HOST
+    jq '.program_roots = ["/nix/store/virtiofsd", "/nix/store/glibc"]' "$GOLDEN/$1/config.json"
+}
+
+@test "nixos: the tools take the configuration, and would not take a wrong one" {
+    local host tool
+    for host in "${hosts[@]}"; do
+        config "$host" >config.json
+        for tool in sky-shell sky-build sky-cache-push sky-nomad-submit sky-vm-run sky-net-setup; do
+            "$tool" --config config.json --check-config
+        done
+    done
+    jq '.machines = {}' config.json >wrong.json
+    run -78 sky-vm-run --config wrong.json --check-config
+    [[ $output == *"machines: "* ]]
+}
+
+@test "nixos: every key that the configuration of one host has is written, so every default is the module's" {
+    # doc/interfaces.md shows one of each; what stands below a name of the operator's is compared without the name.
+    # The module has no cluster yet: shared, volumes and nomad keep what they are without a word.
+    keys() {
+        jq -r '[paths | map(if type == "number" then "[]" else . end) | join(".")] | unique[]' |
+            sed -E 's/^(tenants|networks)\.[^.]+/\1.NAME/; s/^cell\.inputs\..*/cell.inputs/' |
+            grep -vE '\.\[\]|^(shared|volumes|nomad)(\.|$)' | sort -u
+    }
+    awk '/^## Configuration/ { on = 1 } on && /^```json/ { text = 1; next } text && /^```/ { exit } text' \
+        "$BATS_TEST_DIRNAME/../../doc/interfaces.md" | keys >documented
+    config most | keys >written
+    [ -s documented ]
+    diff documented written
+}
+
+@test "nixos: the tenants' numbers reach the configuration" {
+    [ "$(config most | jq -c '[.tenants.alice.quota.cache_mib, .machine.stop_s, .cell.pids, .networks.default.mtu]')" = \
+        "[8192,120,8192,9000]" ]
+    [ "$(config most | jq -c '[.state, .prefix, .host, .verbs[]]')" = '["/srv/skyflake","sf","rack-3","restart"]' ]
+}
+
+# Accounts of this machine in the place of the host's: sshd asks for the groups of whom it judges.
+sshd_config() { # HOST
+    [ -e key ] || ssh-keygen -q -t ed25519 -N '' -f key
+    sed -E "s#^HostKey .*#HostKey $PWD/key#; s#^Subsystem .*##; s/^Match Group skyflake-tenants/Match Group games/" \
+        "$GOLDEN/$1/sshd_config"
+    echo "UsePAM yes"
+}
+
+effective() { # USER
+    /usr/sbin/sshd -T -f judged -C "user=$1,host=h,addr=192.0.2.1"
+}
+
+@test "nixos: sshd starts sky-shell for whatever a tenant asks, and nothing else" {
+    local host line
+    mkdir -p /run/sshd
+    for host in "${hosts[@]}"; do
+        grep -qx 'Match Group skyflake-tenants' "$GOLDEN/$host/sshd_config"
+        sshd_config "$host" >judged
+        /usr/sbin/sshd -t -f judged
+        effective games >tenant
+        for line in "forcecommand /run/current-system/sw/bin/sky-shell" "disableforwarding yes" "permittty no" \
+            "permituserrc no" "permittunnel no" "passwordauthentication no" "kbdinteractiveauthentication no" \
+            "authenticationmethods publickey" "authorizedkeysfile /run/skyflake/keys/%u" \
+            "authorizedkeyscommand none" "acceptenv GIT_PROTOCOL" "exposeauthinfo yes" "clientaliveinterval 15" \
+            "permituserenvironment no"; do
+            grep -qixF "$line" tenant || { echo "no: $line" && return 1; }
+        done
+        [ "$(grep -c '^acceptenv' tenant)" = 1 ]
+    done
+}
+
+@test "nixos: the operator's own logins stay as they are" {
+    mkdir -p /run/sshd
+    sshd_config least >judged
+    effective root >operator
+    grep -qx "forcecommand none" operator
+    grep -qx "permittty yes" operator
+    grep -qx "disableforwarding no" operator
+}
+
+@test "nixos: each key of a tenant is one that sshd knows, restricted" {
+    local line
+    while read -r line; do
+        [ -n "$line" ] || continue
+        [[ $line == "restrict ssh-ed25519 "* ]]
+        echo "${line#restrict }" >key.pub
+        ssh-keygen -l -f key.pub
+    done <"$GOLDEN/most/authorized_keys.alice"
+    [ "$(grep -c ssh- "$GOLDEN/most/authorized_keys.alice")" = 2 ]
+}
+
+@test "nixos: sudo takes the rules: the fixed command lines of doc/interfaces.md, to these accounts, no other" {
+    local bin=/run/current-system/sw/bin config="--config /etc/skyflake/config.json" verb
+    visudo -c -q -f "$GOLDEN/least/sudoers"
+    cvtsudoers -f json "$GOLDEN/least/sudoers" | jq -r '.User_Specs[]
+        | (.User_List[] | .usergroup // .username) as $who | .Cmnd_Specs[]
+        | (.runasusers[].username // "ALL") as $runas | .Options as $options | .Commands[].command
+        | "\($who) \($runas) \($options | map(select(has("authenticate"))[] | not) | any) \(.)"' |
+        grep -E '^skyflake' | sort >rules
+    {
+        for verb in missing push; do echo "skyflake-tenants skyflake-cache true $bin/sky-cache-push $config $verb"; done
+        for verb in identity submit ensure status stop restart redeploy rollback logs connect; do
+            echo "skyflake-tenants skyflake-deploy true $bin/sky-nomad-submit $config $verb"
+        done
+        for verb in register start stop restart list logs; do
+            echo "skyflake-deploy root true $bin/sky-vm-run $config $verb"
+        done
+    } | sort >wanted
+    diff wanted rules
+    grep -q '^Defaults:%skyflake-tenants .*env_reset.*umask_override.*rlimit_nproc=default' "$GOLDEN/least/sudoers"
+    grep -q '^Defaults:skyflake-deploy .*env_reset.*umask_override.*rlimit_nproc=default' "$GOLDEN/least/sudoers"
+    cmp "$GOLDEN/least/sudoers" "$GOLDEN/most/sudoers"
+}
+
+@test "nixos: nft takes the firewall with our rules" {
+    local host prefix
+    for host in "${hosts[@]}"; do
+        nft -c -f "$GOLDEN/$host/firewall.nft"
+        prefix=$(jq -r .prefix "$GOLDEN/$host/config.json")
+        grep -qF "iifname \"${prefix}b*\" udp dport { 53, 67 } accept" "$GOLDEN/$host/firewall.nft"
+    done
+    [ "$(jq -c '."skyb+"' "$GOLDEN/iptables/interfaces.json")" = '{"allowedTCPPorts":[53],"allowedUDPPorts":[53,67]}' ]
+}
+
+@test "nixos: systemd takes the units, what they start is there" {
+    local host unit bin=${SKY_BIN:-$PWD}
+    for host in "${hosts[@]}"; do
+        rm -rf units && mkdir units
+        for unit in "$GOLDEN/$host"/skyflake-*.service; do
+            sed -E "s#=/nix/store/skyflake/bin/#=$bin/#; s#=/nix/store/coreutils/bin/#=/bin/#; /^Environment=/d" "$unit" >"units/${unit##*/}"
+        done
+        mkdir -p units/user-3001.slice.d units/system.slice.d
+        cp "$GOLDEN/$host/user-3001.slice" units/user-3001.slice.d/overrides.conf
+        cp "$GOLDEN/$host/user-3001.slice" units/
+        SYSTEMD_UNIT_PATH="$PWD/units:" systemd-analyze verify --man=no units/*.service units/*.slice >out 2>&1 ||
+            { cat out && return 1; }
+        # Tenants come in while the rules are there: the last thing that the unit does, undone when it ends.
+        grep '^ExecStart=' units/skyflake-host.service | tail -n 1 | grep -q ' /etc/ssh/authorized_keys.d /run/skyflake/keys$'
+        grep -qx 'RuntimeDirectory=skyflake' units/skyflake-host.service
+        # What it only warns of is an error too, where it is about ours.
+        run ! grep -E '(skyflake-|user-3001)[^ ]*:' out
+    done
+    sed -i 's/^Type=oneshot/Type=oneshoe/' units/skyflake-host.service
+    SYSTEMD_UNIT_PATH="$PWD/units:" systemd-analyze verify --man=no units/skyflake-host.service >out 2>&1 || true
+    grep -q 'oneshoe' out
+}
+
+@test "nixos: accounts are those that the configuration names, tenants' shell is the door" {
+    local name
+    for name in $(jq -r '.accounts[]' "$GOLDEN/least/config.json"); do
+        jq -e --arg n "$name" '.[$n].isSystemUser' "$GOLDEN/least/accounts.json"
+    done
+    jq -e '.alice | .uid == 3001 and .gid == 3001 and .extraGroups == ["skyflake-tenants"] and (.createHome | not)
+        and (.subordinate | not) and .shell == "/run/current-system/sw/bin/sky-shell"' "$GOLDEN/least/accounts.json"
+    [ "$(jq -r '.tenants.alice.uid' "$GOLDEN/least/config.json")" = 3001 ]
+}
+
+@test "nixos: a host that can not be is refused with sentences, a good one warns of nothing" {
+    local host
+    for host in "${hosts[@]}"; do [ "$(jq -c . "$GOLDEN/$host/warnings.json")" = '[]' ]; done
+    [ "$(jq '[.[] | select(startswith("skyflake"))] | length' "$GOLDEN/refused/refusals.json")" = 9 ]
+}
