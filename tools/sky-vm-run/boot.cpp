@@ -6,6 +6,7 @@
 #include <sky-vm-run/teardown.hpp>
 #include <sky-vm-run/volume.hpp>
 
+#include <sky/cli.hpp>
 #include <sky/error.hpp>
 #include <sky/json.hpp>
 #include <sky/lines.hpp>
@@ -44,13 +45,17 @@ void fetch(const Vm& vm, const Spec& spec, const BootHooks& hooks) {
     const Fd ended = child.pidfd();
     while (!hooks.wait(ended.get(), seconds(3600))) {
     }
-    const int code = child.wait();
-    if (code != 0) {
+    const int ended_with = child.wait();
+    if (ended_with != 0) {
         std::string text = read_all(said.read.get(), 1U << 16U, "fetch");
         const std::string_view prefix = "sky-vm-run: error: ";
         const auto at = text.rfind(prefix);
         text = at == std::string::npos ? "fetching failed" : text.substr(at + prefix.size());
-        throw Error(static_cast<ExitCode>(code), printable(text.substr(0, text.find('\n')), 200));
+        // A signal is nobody's verdict on what was fetched.
+        const bool said_why =
+            ended_with >= code(ExitCode::kUsage) && ended_with <= code(ExitCode::kConfig);
+        throw Error(said_why ? static_cast<ExitCode>(ended_with) : ExitCode::kSystem,
+                    printable(text.substr(0, text.find('\n')), 200));
     }
 }
 
