@@ -3,6 +3,7 @@
 #include <sky/error.hpp>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <set>
 

@@ -10,6 +10,7 @@
 #include <charconv>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <sys/stat.h>
