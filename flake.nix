@@ -89,7 +89,5 @@
         path = ./template;
         description = "A tenant's flake with one machine, www";
       };
-
-      formatter = forSystems (pkgs: pkgs.nixfmt);
     };
 }

@@ -7,7 +7,7 @@
   pkg-config,
   cli11,
   curl,
-  fmt,
+  fmt_9, # what Debian 12 has; from 11 on fmt/core.h has no fmt::format
   libcap,
   libgit2,
   libnl,
@@ -44,7 +44,7 @@ stdenv.mkDerivation {
   buildInputs = [
     cli11
     curl
-    fmt
+    fmt_9
     libcap
     libgit2
     libnl
