@@ -250,7 +250,8 @@ TEST_CASE(
     auto c = config();
     c.program_roots = {s.runner.str(),
                        "/nix/store/own-virtiofsd"}; // a closure that claims to hold one
-    const View view = plan_share_view(c, {s.runner}, {"/s/store", "/s/volumes", "/s/sock"});
+    const View view =
+        plan_share_view(c, {s.runner}, {"/s/store", {{"local", "/s/volumes"}}, "/s/sock"});
     const auto index = [&](auto&& is) {
         const auto found = std::find_if(view.begin(), view.end(), is);
         REQUIRE(found != view.end());
