@@ -1,40 +1,32 @@
 // SPDX-License-Identifier: MIT
 #include <sky/hash.hpp>
 
-#include <sodium.h>
+#include <nettle/sha2.h>
 
 namespace sky {
 
 struct Hasher::State {
-    crypto_hash_sha256_state sodium;
+    sha256_ctx context;
 };
 
-namespace {
-
-// sodium accepts a null pointer only with length 0, and an empty view may hold one.
-const unsigned char* bytes(std::string_view data) {
-    return reinterpret_cast<const unsigned char*>(data.data());
-}
-
-} // namespace
-
 Hasher::Hasher() : state_(std::make_unique<State>()) {
-    crypto_hash_sha256_init(&state_->sodium);
+    sha256_init(&state_->context);
 }
 Hasher::Hasher(Hasher&&) noexcept = default;
 Hasher& Hasher::operator=(Hasher&&) noexcept = default;
 Hasher::~Hasher() = default;
 
 void Hasher::update(std::string_view data) {
-    if (!data.empty()) {
-        crypto_hash_sha256_update(&state_->sodium, bytes(data), data.size());
+    if (!data.empty()) { // an empty view may hold a null pointer
+        sha256_update(&state_->context, data.size(),
+                      reinterpret_cast<const std::uint8_t*>(data.data()));
         size_ += data.size();
     }
 }
 
 Sha256 Hasher::finish() {
     Sha256 hash{};
-    crypto_hash_sha256_final(&state_->sodium, hash.data());
+    sha256_digest(&state_->context, hash.size(), hash.data());
     return hash;
 }
 

@@ -9,7 +9,7 @@
 
 namespace sky {
 
-/// SHA-256 of a stream (libsodium), and how long it was.
+/// SHA-256 of a stream (nettle, which uses the processor's own instructions), and how long it was.
 class Hasher {
   public:
     Hasher();

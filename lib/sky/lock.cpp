@@ -3,6 +3,7 @@
 #include <sky/lock.hpp>
 #include <sky/name.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
 #include <sys/file.h>
@@ -10,6 +11,13 @@
 #include <unistd.h>
 
 namespace sky {
+namespace {
+
+// Most locks are held for a few milliseconds.
+constexpr std::chrono::milliseconds kShortestNap{1};
+constexpr std::chrono::milliseconds kLongestNap{50};
+
+} // namespace
 
 std::optional<Lock> Lock::try_take(const std::filesystem::path& file, std::string_view who) {
     Fd fd = open_file(file, O_RDWR | O_CREAT | O_NOFOLLOW | O_NOCTTY, 0600);
@@ -32,6 +40,7 @@ Lock Lock::take(const std::filesystem::path& file, std::string_view who,
                 const std::function<void(const std::string&)>& waiting) {
     const auto end = std::chrono::steady_clock::now() + limit;
     bool told = false;
+    auto nap = kShortestNap;
     for (;;) {
         if (auto lock = try_take(file, who)) {
             return std::move(*lock);
@@ -45,7 +54,8 @@ Lock Lock::take(const std::filesystem::path& file, std::string_view who,
                  holder(file));
         }
         // flock(2) has no timeout, and a blocking one in a thread can not be taken back.
-        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        std::this_thread::sleep_for(nap);
+        nap = std::min(nap * 2, kLongestNap);
     }
 }
 

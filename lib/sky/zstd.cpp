@@ -8,7 +8,7 @@
 namespace sky {
 namespace {
 
-constexpr int kLevel = 3; // a push waits for it
+constexpr int kLevel = 1; // a push waits for it: half the time of 3, 6 % more bytes
 
 std::size_t checked(std::size_t code, ExitCode exit) {
     if (ZSTD_isError(code) != 0) {
