@@ -265,13 +265,15 @@ TEST_CASE("the outbox gets what is missing, once, and only what nix built", "[bu
     CHECK(info.nar_hash == a.nar_hash);
     CHECK(info.nar_size == fs::file_size(box / info.url()));
     CHECK_FALSE(fs::exists(box / (b.path.hash() + ".narinfo")));
-    outbox.leave({a, b}); // another machine of the push: a is here already
-    CHECK(asked ==
-          std::vector<std::vector<std::string>>{{a.path.str(), b.path.str()}, {b.path.str()}});
-    missing = {b.path.str()};
-    PathInfo wrong = b;
+    outbox.leave({a, b}); // another machine of the push: a is here, b in the cache
+    CHECK(asked == std::vector<std::vector<std::string>>{{a.path.str(), b.path.str()}});
+    PathInfo wrong = make(std::string(32, 'd'), "three");
     wrong.nar_hash = a.nar_hash;
+    missing = {wrong.path.str()};
+    outbox.ask({a, b, wrong});
+    CHECK(asked.back() == std::vector<std::string>{wrong.path.str()});
     CHECK_THROWS_WITH(outbox.leave({wrong}), ContainsSubstring("not what nix built"));
-    CHECK_FALSE(fs::exists(box / (b.path.hash() + ".narinfo")));
-    CHECK_FALSE(fs::exists(box / "nar" / (b.path.hash() + ".nar")));
+    CHECK_FALSE(fs::exists(box / (wrong.path.hash() + ".narinfo")));
+    CHECK_FALSE(fs::exists(box / "nar" / (wrong.path.hash() + ".nar")));
+    CHECK(asked.size() == 2);
 }

@@ -9,9 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
@@ -123,6 +121,74 @@ class Collector {
     const CellOptions* options_;
 };
 
+/// What becomes of the forked process. Other threads may hold any lock at the fork, so from there
+/// to exec nothing is called but what a signal handler may call.
+struct Entry {
+    pid_t parent;
+    rlimit processes;
+    int null;
+    int out;
+    int err;
+    char** argv;
+    char** environment;
+
+    [[noreturn]] void enter() const noexcept {
+        const rlimit no_core{0, 0};
+        sigset_t none;
+        sigemptyset(&none);
+        for (int signal = 1; signal < NSIG; ++signal) {
+            ::signal(signal, SIG_DFL);
+        }
+        // The kernel kills us with our parent: pasta would outlive it.
+        const bool ready = ::setpgid(0, 0) == 0 && ::dup2(null, 0) == 0 && ::dup2(out, 1) == 1 &&
+                           ::dup2(err, 2) == 2 && ::close_range(3, ~0U, 0) == 0 &&
+                           ::chdir("/") == 0 && ::setrlimit(RLIMIT_CORE, &no_core) == 0 &&
+                           ::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
+        // The cgroup is the real bound; this one helps where there is none, and may be lower.
+        ::setrlimit(RLIMIT_NPROC, &processes);
+        ::sigprocmask(SIG_SETMASK, &none, nullptr);
+        if (ready && ::getppid() == parent) { // or it died before we asked
+            ::execve(*argv, argv, environment);
+        }
+        constexpr std::string_view kText = "error: cannot start the cell\n";
+        [[maybe_unused]] const ssize_t n = ::write(2, kText.data(), kText.size());
+        ::_exit(static_cast<int>(ExitCode::kSystem));
+    }
+};
+
+/// Starts a command in a process group of its own that does not outlive this thread.
+Child spawn(std::vector<std::string> words, long pids, int out, int err) {
+    std::vector<std::string> variables{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"};
+    const auto pointers = [](std::vector<std::string>& texts) {
+        std::vector<char*> result;
+        for (auto& text : texts) {
+            result.push_back(text.data());
+        }
+        result.push_back(nullptr);
+        return result;
+    };
+    auto argv = pointers(words);
+    auto environment = pointers(variables);
+    const Fd null = open_file("/dev/null", O_RDONLY);
+    const auto most = static_cast<rlim_t>(pids);
+    const Entry entry{.parent = ::getpid(),
+                      .processes = {most, most},
+                      .null = null.get(),
+                      .out = out,
+                      .err = err,
+                      .argv = argv.data(),
+                      .environment = environment.data()};
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        entry.enter();
+    }
+    if (pid < 0) {
+        fail_errno("cannot start '{}'", words.front());
+    }
+    ::setpgid(pid, pid); // whoever is first; nobody may signal a group that is not there yet
+    return Child(pid, true);
+}
+
 } // namespace
 
 Cancel::Cancel() : event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
@@ -143,13 +209,9 @@ CellResult Cell::run(const CellCommand& command, const CellOptions& options) con
     }
     Pipe out = make_pipe();
     Pipe err = make_pipe();
-    Command program("/proc/self/exe");
-    program.arg(kWithParent).arg(std::to_string(::getpid())).arg(std::to_string(pids_));
-    program.args(cell_argv(plan_, command)).cwd("/").group();
-    program.out(out.write.get()).err(err.write.get());
     CellResult result;
     // Goes with its whole group when it leaves this scope; bwrap takes the cell's processes along.
-    Child child = program.spawn();
+    Child child = spawn(cell_argv(plan_, command), pids_, out.write.get(), err.write.get());
     out.write.reset();
     err.write.reset();
     Collector collector(std::move(out.read), std::move(err.read), child.pidfd(), options);
@@ -164,27 +226,6 @@ CellResult Cell::run(const CellCommand& command, const CellOptions& options) con
         throw Cancelled{};
     }
     return result;
-}
-
-int exec_with_parent(int argc, char** argv) noexcept {
-    constexpr int kFailed = static_cast<int>(ExitCode::kSystem);
-    if (argc < 5) {
-        return static_cast<int>(ExitCode::kUsage);
-    }
-    const rlimit no_core{0, 0};
-    const auto pids = static_cast<rlim_t>(std::strtoul(argv[3], nullptr, 10));
-    const rlimit processes{pids, pids};
-    if (::setrlimit(RLIMIT_CORE, &no_core) != 0 || ::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) {
-        return kFailed;
-    }
-    // The cgroup is the real bound; this one helps where there is none, and may already be lower.
-    [[maybe_unused]] const int lower = ::setrlimit(RLIMIT_NPROC, &processes);
-    if (::getppid() != static_cast<pid_t>(std::strtol(argv[2], nullptr, 10))) {
-        return kFailed; // it died before we asked
-    }
-    ::execv(argv[4], argv + 4);
-    std::fprintf(stderr, "error: cannot execute '%s': %s\n", argv[4], std::strerror(errno));
-    return kFailed;
 }
 
 } // namespace sky::build

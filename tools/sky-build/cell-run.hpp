@@ -61,11 +61,4 @@ class Cell {
     const Cancel* cancel_;
 };
 
-/// The first word of the command line by which sky-build starts itself between it and the cell.
-inline constexpr const char* kWithParent = "--with-parent";
-
-/// `sky-build --with-parent PPID NPROC PROGRAM ARG...`: sets the limits, has the kernel kill us
-/// with our parent (pasta would outlive it), becomes PROGRAM. Returns 71 if it can not.
-int exec_with_parent(int argc, char** argv) noexcept;
-
 } // namespace sky::build

@@ -69,6 +69,7 @@ void add_files(Argv& argv, const CellPlan& plan, const CellCommand& command) {
     // elsewhere.
     add(argv,
         {"--symlink", "/bin/nix", "/run/nix-store", "--symlink", "/bin/nix", "/run/build-remote"});
+    add(argv, {"--symlink", plan.shell.string(), "/run/sh"}); // a busybox goes by its name
     for (const auto& [host, cell] : command.binds) {
         add(argv, {"--ro-bind", host.string(), cell});
     }

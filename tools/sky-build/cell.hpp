@@ -28,6 +28,7 @@ struct CellPlan {
     std::filesystem::path home;     ///< becomes /home, writable
     std::filesystem::path tmp;      ///< becomes /tmp, writable
     std::filesystem::path own_etc;  ///< our passwd, group, hosts, resolv.conf, registry.json
+    std::filesystem::path shell;    ///< config's cell.shell, a path in the cell
     std::string nix_config;         ///< the text of NIX_CONFIG
     bool outside = false;           ///< the host has a default route: pasta can serve a network
     bool forward_dns = false;       ///< the host's resolvers are on its loopback

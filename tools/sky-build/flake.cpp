@@ -45,6 +45,14 @@ void write_lock(int tree, const std::string& text) {
                      result.err);
 }
 
+std::vector<std::string> strings_of(const Json& value, const char* key) {
+    std::vector<std::string> result;
+    for (const Json& each : value.value(key, Json::array())) {
+        result.push_back(string_of(each, key));
+    }
+    return result;
+}
+
 std::optional<Source> known_source(const Memo& memo, const Cell& cell, const std::string& key) {
     const auto value = memo.get("source", key);
     if (!value) {
@@ -54,26 +62,26 @@ std::optional<Source> known_source(const Memo& memo, const Cell& cell, const std
     if (!tree || !in_store(cell, tree->path)) {
         return std::nullopt;
     }
-    Source source{*tree, {}};
-    for (const Json& name : value->value("from_registry", Json::array())) {
-        source.from_registry.push_back(string_of(name, "from_registry"));
+    return Source{*tree, strings_of(*value, "from_registry"), strings_of(*value, "machines")};
+}
+
+std::string eval(const Cell& cell, const std::string& expression, bool network,
+                 std::chrono::seconds limit) {
+    CellOptions options;
+    options.limit = limit;
+    const CellResult result =
+        cell.run({{"/bin/nix", "eval", "--json", "--expr", expression}, network, {}}, options);
+    if (result.exit_code != 0) {
+        fail_nix(result, limit);
     }
-    return source;
+    return result.out;
 }
 
 /// What flake.nix says of its inputs: name to URL or attributes. The tree is in the store for this,
 /// where pure evaluation may read it; nix puts it there while locking all the same.
-Json declared_inputs(const Cell& cell, const std::string& inside, std::chrono::seconds limit) {
-    CellOptions options;
-    options.limit = limit;
-    options.out_cap = kLockCap;
-    const StoreTree tree = add_to_store(cell, inside);
-    const CellResult result = cell.run(
-        {{"/bin/nix", "eval", "--json", "--expr", inputs_expression(tree)}, false, {}}, options);
-    if (result.exit_code != 0) {
-        fail_nix(result, limit);
-    }
-    return parse_json(result.out, kLockCap, "the flake's inputs");
+Json declared_inputs(const Cell& cell, const CellTree& flake, std::chrono::seconds limit) {
+    return parse_json(eval(cell, inputs_expression(flake), false, limit), kLockCap,
+                      "the flake's inputs");
 }
 
 std::set<std::string> names_of(const std::map<std::string, StoreTree>& trees) {
@@ -84,14 +92,13 @@ std::set<std::string> names_of(const std::map<std::string, StoreTree>& trees) {
     return names;
 }
 
-/// Completes the lock file of the tree at `directory`, which the cell sees as `inside`. Returns the
-/// inputs that are the operator's.
-std::vector<std::string> lock_inputs(const Cell& cell, int directory, const std::string& inside,
+/// Completes the lock file of the tree at `directory`. Returns the inputs that are the operator's.
+std::vector<std::string> lock_inputs(const Cell& cell, int directory, const CellTree& flake,
                                      const OperatorTrees& trees, std::chrono::seconds limit) {
     const std::string before = read_lock(directory);
     const std::set<std::string> known = names_of(trees.inputs);
-    const auto replaced = replaceable(declared_inputs(cell, inside, limit), before, known);
-    CellCommand lock{{"/bin/nix", "flake", "lock", "path:" + inside}, true, {}};
+    const auto replaced = replaceable(declared_inputs(cell, flake, limit), before, known);
+    CellCommand lock{{"/bin/nix", "flake", "lock", "path:" + flake.path}, true, {}};
     for (const auto& [name, original] : replaced) {
         lock.argv.insert(lock.argv.end(),
                          {"--override-input", name, flake_url(trees.inputs.at(name))});
@@ -119,7 +126,8 @@ std::vector<std::string> lock_inputs(const Cell& cell, int directory, const std:
 Source prepare_source(const Cell& cell, const Memo& memo, const Repository& repo,
                       const Revision& rev, const OperatorTrees& trees, std::chrono::seconds limit) {
     const std::string tree = repo.tree_of(rev);
-    const std::string key = tree + " " + registry_text(trees.inputs);
+    const std::string key =
+        fmt::format("{} {} {}", tree, trees.guest.path.str(), registry_text(trees.inputs));
     if (auto known = known_source(memo, cell, key)) {
         return *known;
     }
@@ -133,39 +141,22 @@ Source prepare_source(const Cell& cell, const Memo& memo, const Repository& repo
     const Fd directory = open_file(host, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     repo.read_tree(tree, directory.get());
     const std::string inside = "/tmp/" + name;
-    std::vector<std::string> taken = lock_inputs(cell, directory.get(), inside, trees, limit);
-    Source source{add_to_store(cell, inside), std::move(taken)};
+    auto taken = lock_inputs(cell, directory.get(), hashed(host, inside), trees, limit);
+    const CellTree flake = hashed(host, inside);
+    const Json said = parse_json(eval(cell, machines_expression(flake, trees.guest), true, limit),
+                                 kLockCap, "the flake");
+    Fields fields(said, "flake");
+    Source source{
+        {StorePath::parse(fields.string("source")), flake.nar_hash}, std::move(taken), {}};
+    fields.each("machines", [&](const Json& machine, const std::string& where) {
+        source.machines.push_back(string_of(machine, where));
+    });
     remove_tree(host);
     Json value = tree_json(source.tree);
     value["from_registry"] = source.from_registry;
+    value["machines"] = source.machines;
     memo.put("source", key, value);
     return source;
-}
-
-std::vector<std::string> machine_names(const Cell& cell, const Memo& memo, const StoreTree& source,
-                                       const StoreTree& guest, std::chrono::seconds limit) {
-    const std::string key = source.path.str() + " " + guest.path.str();
-    auto value = memo.get("names", key);
-    if (!value) {
-        CellOptions options;
-        options.limit = limit;
-        const CellResult result = cell.run(
-            {{"/bin/nix", "eval", "--json", "--expr", names_expression(source, guest)}, true, {}},
-            options);
-        if (result.exit_code != 0) {
-            fail_nix(result, limit);
-        }
-        value = parse_json(result.out, kLockCap, "the flake's machines");
-        if (!value->is_array()) {
-            fail(ExitCode::kSystem, "the guest module's 'machines' is no list");
-        }
-        memo.put("names", key, *value);
-    }
-    std::vector<std::string> names;
-    for (const Json& name : *value) {
-        names.push_back(string_of(name, "machines"));
-    }
-    return names;
 }
 
 } // namespace sky::build

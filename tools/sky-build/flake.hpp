@@ -15,6 +15,7 @@ namespace sky::build {
 struct Source {
     StoreTree tree;
     std::vector<std::string> from_registry; ///< inputs that the flake does not lock: the operator's
+    std::vector<std::string> machines;      ///< its nixosConfigurations, as the tenant wrote them
 };
 
 /// Thrown when the tenant's flake is at fault; `log` is what nix said.
@@ -29,16 +30,10 @@ class FlakeError : public Error {
 };
 
 /// Reads the commit's tree, has nix complete its lock file in the cell from the operator's inputs,
-/// and adds it to the cell's store; once for each tree.
+/// adds it to the cell's store and asks for its machines; once for each tree.
 /// Throws FlakeError, Error, Cancelled.
 [[nodiscard]] Source prepare_source(const Cell& cell, const Memo& memo, const Repository& repo,
                                     const Revision& rev, const OperatorTrees& trees,
                                     std::chrono::seconds limit);
-
-/// The names in the flake's nixosConfigurations, as the tenant wrote them. Throws FlakeError.
-[[nodiscard]] std::vector<std::string> machine_names(const Cell& cell, const Memo& memo,
-                                                     const StoreTree& source,
-                                                     const StoreTree& guest,
-                                                     std::chrono::seconds limit);
 
 } // namespace sky::build

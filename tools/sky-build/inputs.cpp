@@ -2,8 +2,10 @@
 #include <sky-build/inputs.hpp>
 
 #include <sky/error.hpp>
+#include <sky/fd.hpp>
 #include <sky/hash.hpp>
 #include <sky/log.hpp>
+#include <sky/nar.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -27,20 +29,94 @@ std::string stat_text(const fs::path& path) {
                        st.st_ctim.tv_nsec);
 }
 
-/// `host` in the cell's store; `inside` is where the cell sees it while it is added.
-StoreTree add_operator_tree(const Cell& cell, const Memo& memo, const fs::path& host,
-                            const std::string& directory, const std::string& inside) {
-    const std::string key = inside + " " + fingerprint(host);
-    if (const auto known = memo.get("input", key)) {
+constexpr const char* kCustomization = "/inputs/customization";
+constexpr const char* kGuest = "/inputs/guest";
+
+/// One of the operator's trees.
+struct Wanted {
+    fs::path host;
+    std::string inside;    ///< where the cell sees it while it is added
+    bool a_module = false; ///< a file, which becomes the default.nix of a tree
+    std::string key;
+    std::optional<StoreTree> tree;
+
+    /// What is bound into the cell, and where.
+    [[nodiscard]] std::pair<fs::path, std::string> bind() const {
+        return {host, a_module ? inside + "/default.nix" : inside};
+    }
+};
+
+std::vector<Wanted> wanted_trees(const CellConfig& config) {
+    std::vector<Wanted> wanted;
+    for (const auto& [name, path] : config.inputs) {
+        wanted.push_back({path, "/inputs/" + name, false, {}, {}});
+    }
+    wanted.push_back({config.guest, kGuest, false, {}, {}});
+    if (config.customization) {
+        const bool whole = fs::is_directory(*config.customization);
+        wanted.push_back({*config.customization, kCustomization, !whole, {}, {}});
+    }
+    return wanted;
+}
+
+/// The hash of a tree that holds nothing but a file, its default.nix.
+CellTree hashed_module(const Wanted& wanted) {
+    constexpr std::size_t kMost = std::size_t{16} << 20;
+    const std::string text = read_file(wanted.host, kMost);
+    const auto mode = fs::status(wanted.host).permissions();
+    Hasher hasher;
+    NarWriter nar([&](std::string_view data) { hasher.update(data); });
+    nar.directory_begin();
+    nar.entry("default.nix");
+    nar.file_begin((mode & fs::perms::owner_exec) != fs::perms::none, text.size());
+    nar.file_data(text);
+    nar.file_end();
+    nar.directory_end();
+    nar.finish();
+    return {wanted.inside, hasher.finish()};
+}
+
+void find_known(const Cell& cell, const Memo& memo, Wanted& wanted) {
+    wanted.key = wanted.bind().second + " " + fingerprint(wanted.host);
+    if (const auto known = memo.get("input", wanted.key)) {
         const auto tree = tree_from(*known);
         if (tree && in_store(cell, tree->path)) {
-            return *tree;
+            wanted.tree = tree;
         }
     }
-    log::say(fmt::format("-----> adding '{}' to the cell, once", host.filename().string()));
-    StoreTree tree = add_to_store(cell, directory, {{host, inside}});
-    memo.put("input", key, tree_json(tree));
-    return tree;
+}
+
+/// Adds all that are not known, by one nix.
+void add_unknown(const Cell& cell, const Memo& memo, std::vector<Wanted>& all) {
+    CellCommand command{{"/bin/nix", "eval", "--json", "--expr", ""}, false, {}};
+    std::vector<Wanted*> added;
+    std::vector<CellTree> trees;
+    for (Wanted& each : all) {
+        if (!each.tree) {
+            log::say(
+                fmt::format("-----> adding '{}' to the cell, once", each.host.filename().string()));
+            added.push_back(&each);
+            trees.push_back(each.a_module ? hashed_module(each) : hashed(each.host, each.inside));
+            command.binds.push_back(each.bind());
+        }
+    }
+    if (added.empty()) {
+        return;
+    }
+    command.argv.back() = add_expression(trees);
+    const CellResult result = cell.run(command);
+    if (result.exit_code != 0) {
+        fail(ExitCode::kSystem, "cannot add to the cell's store: {}",
+             result.late ? "it took too long" : essential_error(result.err, 120));
+    }
+    const std::vector<StorePath> paths = parse_added(result.out);
+    if (paths.size() != added.size()) {
+        fail(ExitCode::kSystem, "nix added {} trees, not {}", paths.size(), added.size());
+    }
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+        added[i]->tree = StoreTree{paths[i], trees[i].nar_hash};
+        memo.put("input", added[i]->key, tree_json(*added[i]->tree));
+    }
 }
 
 } // namespace
@@ -58,27 +134,10 @@ bool in_store(const Cell& cell, const StorePath& path) {
     return ::lstat((cell.plan().nix / "store" / path.base()).c_str(), &st) == 0;
 }
 
-StoreTree add_to_store(const Cell& cell, const std::string& inside,
-                       const std::vector<std::pair<fs::path, std::string>>& binds) {
-    const CellResult added =
-        cell.run({{"/bin/nix", "store", "add-path", "--name", "source", inside}, false, binds});
-    std::string path = added.out;
-    while (!path.empty() && path.back() == '\n') {
-        path.pop_back();
-    }
-    if (added.exit_code != 0 || path.empty()) {
-        fail(ExitCode::kSystem, "cannot add to the cell's store: {}",
-             added.late ? "it took too long" : essential_error(added.err, 120));
-    }
-    const CellResult info = cell.run({{"/bin/nix", "path-info", "--json", path}, false, {}});
-    if (info.exit_code != 0) {
-        fail(ExitCode::kSystem, "cannot ask the cell's store: {}", essential_error(info.err, 120));
-    }
-    const auto infos = parse_path_info(info.out);
-    if (infos.size() != 1) {
-        fail(ExitCode::kSystem, "nix path-info speaks of {} paths, not of one", infos.size());
-    }
-    return {infos.front().path, infos.front().nar_hash};
+CellTree hashed(const fs::path& host, std::string inside) {
+    Hasher hasher;
+    nar_dump(host, [&](std::string_view data) { hasher.update(data); });
+    return {std::move(inside), hasher.finish()};
 }
 
 std::string fingerprint(const fs::path& path) {
@@ -111,19 +170,19 @@ std::string fingerprint(const fs::path& path) {
 }
 
 OperatorTrees add_operator_trees(const CellConfig& config, const Cell& cell, const Memo& memo) {
-    std::map<std::string, StoreTree> inputs;
-    for (const auto& [name, path] : config.inputs) {
-        const std::string inside = "/inputs/" + name;
-        inputs.emplace(name, add_operator_tree(cell, memo, path, inside, inside));
+    std::vector<Wanted> all = wanted_trees(config);
+    for (Wanted& each : all) {
+        find_known(cell, memo, each);
     }
-    StoreTree guest = add_operator_tree(cell, memo, config.guest, "/inputs/guest", "/inputs/guest");
-    OperatorTrees trees{std::move(inputs), std::move(guest), std::nullopt};
+    add_unknown(cell, memo, all);
+    std::map<std::string, StoreTree> inputs;
+    auto each = all.begin();
+    for (const auto& [name, path] : config.inputs) {
+        inputs.emplace(name, (each++)->tree.value());
+    }
+    OperatorTrees trees{std::move(inputs), (each++)->tree.value(), std::nullopt};
     if (config.customization) {
-        // A module alone becomes a tree of one file; a directory brings its default.nix.
-        const std::string directory = "/inputs/customization";
-        const bool whole = fs::is_directory(*config.customization);
-        trees.customization = add_operator_tree(cell, memo, *config.customization, directory,
-                                                whole ? directory : directory + "/default.nix");
+        trees.customization = each->tree;
     }
     return trees;
 }

@@ -26,11 +26,8 @@ struct OperatorTrees {
 /// paths that were valid once.
 [[nodiscard]] bool in_store(const Cell& cell, const StorePath& path);
 
-/// Adds a tree that lies at `inside` in the cell, once `binds` are made, to the cell's store as
-/// "source". Throws Error(kSystem) with nix's reason.
-[[nodiscard]] StoreTree
-add_to_store(const Cell& cell, const std::string& inside,
-             const std::vector<std::pair<std::filesystem::path, std::string>>& binds = {});
+/// The NAR hash of what lies at `host`, `inside` the cell.
+[[nodiscard]] CellTree hashed(const std::filesystem::path& host, std::string inside);
 
 /// Names, modes, sizes and times of all that lies below `path`, hashed: another one when the
 /// operator changes a file. A path in a /nix/store stands for itself. Throws Error(kConfig).

@@ -13,6 +13,8 @@ namespace sky::build {
 
 namespace {
 
+constexpr std::size_t kClosureCap = std::size_t{64} << 20;
+
 /// A step of a machine that failed, with what nix said.
 struct StepFailed {
     Failure failure;
@@ -25,38 +27,34 @@ class MachineBuild {
                  const DeployInput& input, BuildLog& log)
         : shared_(&shared), tag_(&tag), request_(&request), input_(&input), log_(&log) {}
 
-    StorePath run() {
-        const std::string key = input_->key();
-        if (const auto known = remembered(key)) {
+    StorePath run(const std::optional<Known>& known) {
+        if (known && leave_again(*known)) {
             log::say(tag_->step("same inputs as before, nothing to build"));
-            log_->note("same inputs as before: " + known->str());
-            return *known;
+            log_->note("same inputs as before: " + known->deployment.str());
+            return known->deployment;
         }
         log::say(tag_->step("evaluating"));
         const Evaluated evaluated = evaluate();
         log::say(tag_->step("building"));
-        realise(evaluated.derivation);
-        finish(evaluated.deployment, closure_of(evaluated.deployment));
-        shared_->memo->put("deployment", key, {{"deployment", evaluated.deployment.str()}});
+        const std::string closure = realise(evaluated);
+        finish(evaluated.deployment, parse_path_info(closure));
+        shared_->memo->put("deployment", input_->key(),
+                           {{"deployment", evaluated.deployment.str()},
+                            {"closure", parse_json(closure, kClosureCap, "nix path-info")}});
         log::say(tag_->step("built"));
         return evaluated.deployment;
     }
 
   private:
-    std::optional<StorePath> remembered(const std::string& key) {
-        const auto value = shared_->memo->get("deployment", key);
-        if (!value || !value->is_object() || !value->contains("deployment")) {
-            return std::nullopt;
-        }
-        const StorePath path = StorePath::parse(string_of(value->at("deployment"), "deployment"));
-        std::vector<PathInfo> closure;
+    /// False if the cache lacks what the cell's store has lost too.
+    bool leave_again(const Known& known) {
         try {
-            closure = closure_of(path);
-        } catch (const StepFailed&) {
-            return std::nullopt; // no longer in the cell's store
+            finish(known.deployment, known.closure);
+            return true;
+        } catch (const StepFailed& step) {
+            log_->note("not as before: " + step.failure.text);
+            return false;
         }
-        finish(path, closure);
-        return path;
     }
 
     CellResult run_nix(std::vector<std::string> argv, const char* stage, std::int64_t limit_s) {
@@ -85,20 +83,14 @@ class MachineBuild {
         return parse_evaluated(result.out);
     }
 
-    void realise(const StorePath& derivation) {
-        static_cast<void>(run_nix({"/run/nix-store", "--realise", derivation.str()}, "build",
-                                  shared_->config->cell.build_s));
-    }
-
-    std::vector<PathInfo> closure_of(const StorePath& path) const {
-        const CellResult result = shared_->cell->run(
-            {{"/bin/nix", "path-info", "--recursive", "--json", path.str()}, false, {}});
-        if (result.exit_code != 0) {
-            throw StepFailed{
-                {"build", ExitCode::kSystem, failure_text(result.exit_code, result.err)},
-                result.err};
-        }
-        return parse_path_info(result.out);
+    /// Builds, and returns what nix knows of the closure.
+    std::string realise(const Evaluated& evaluated) {
+        constexpr const char* kScript = "/run/nix-store --realise \"$1\" >/dev/null || exit\n"
+                                        "exec /bin/nix path-info --recursive --json \"$2\"\n";
+        return run_nix({"/run/sh", "-c", kScript, "sh", evaluated.derivation.str(),
+                        evaluated.deployment.str()},
+                       "build", shared_->config->cell.build_s)
+            .out;
     }
 
     void finish(const StorePath& path, const std::vector<PathInfo>& closure) {
@@ -158,10 +150,23 @@ std::variant<Identity, Failure> parse_identity(const Json& line) {
 
 } // namespace
 
-Outcome build_machine(const Shared& shared, const Tag& tag, const Request& request,
-                      const DeployInput& input, BuildLog& log) {
+std::optional<Known> recall(const Memo& memo, const DeployInput& input) {
+    const auto value = memo.get("deployment", input.key());
+    if (!value) {
+        return std::nullopt;
+    }
     try {
-        return MachineBuild(shared, tag, request, input, log).run();
+        return Known{StorePath::parse(string_of(value->at("deployment"), "deployment")),
+                     parse_path_info(dump_json(value->at("closure")))};
+    } catch (const std::exception&) {
+        return std::nullopt; // a memo that can not be read is no memo
+    }
+}
+
+Outcome build_machine(const Shared& shared, const Tag& tag, const Request& request,
+                      const DeployInput& input, const std::optional<Known>& known, BuildLog& log) {
+    try {
+        return MachineBuild(shared, tag, request, input, log).run(known);
     } catch (const StepFailed& step) {
         tell_failure(tag, step.failure, step.log);
         return step.failure;

@@ -22,13 +22,24 @@ struct Shared {
     Outbox* outbox;
 };
 
+/// A deployment that was built before, with its closure.
+struct Known {
+    StorePath deployment;
+    std::vector<PathInfo> closure;
+};
+
+/// What came of the same input before, if anything.
+[[nodiscard]] std::optional<Known> recall(const Memo& memo, const DeployInput& input);
+
 /// A machine's outcome: its deployment, or why there is none.
 using Outcome = std::variant<StorePath, Failure>;
 
-/// Evaluates and builds one machine, roots the result in the cell and leaves its closure in the
-/// outbox. Tells its progress on stderr. Throws Cancelled; every other failure is an outcome.
+/// Evaluates and builds one machine, unless it is `known`; roots the result in the cell and leaves
+/// its closure in the outbox. Tells its progress on stderr. Throws Cancelled; every other failure
+/// is an outcome.
 [[nodiscard]] Outcome build_machine(const Shared& shared, const Tag& tag, const Request& request,
-                                    const DeployInput& input, BuildLog& log);
+                                    const DeployInput& input, const std::optional<Known>& known,
+                                    BuildLog& log);
 
 /// A failure as people see it: the reason and the last lines of the log.
 void tell_failure(const Tag& tag, const Failure& failure, std::string_view log);

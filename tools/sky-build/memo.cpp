@@ -13,7 +13,7 @@
 namespace sky::build {
 
 namespace {
-constexpr std::size_t kCap = std::size_t{1} << 20;
+constexpr std::size_t kCap = std::size_t{16} << 20; // a closure of some thousand paths
 }
 
 std::filesystem::path Memo::file(std::string_view kind, std::string_view key) const {

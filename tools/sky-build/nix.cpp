@@ -25,9 +25,13 @@ std::string join(const std::vector<std::string>& words) {
     return text;
 }
 
-std::string fetch_tree(const StoreTree& tree) {
+std::string fetch_tree(const CellTree& tree) {
     return fmt::format("(builtins.fetchTree {{ type = \"path\"; path = {}; narHash = {}; }})",
-                       nix_string(tree.path.str()), nix_string(sri(tree.nar_hash)));
+                       nix_string(tree.path), nix_string(sri(tree.nar_hash)));
+}
+
+std::string fetch_tree(const StoreTree& tree) {
+    return fetch_tree(CellTree{tree.path.str(), tree.nar_hash});
 }
 
 PathInfo path_info(const std::string& path, const Json& value) {
@@ -128,7 +132,11 @@ std::string nix_string(std::string_view text) {
 }
 
 std::string flake_url(const StoreTree& tree) {
-    std::string url = "path:" + tree.path.str() + "?narHash=";
+    return flake_url(CellTree{tree.path.str(), tree.nar_hash});
+}
+
+std::string flake_url(const CellTree& tree) {
+    std::string url = "path:" + tree.path + "?narHash=";
     for (const char c : sri(tree.nar_hash)) {
         if (std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-') {
             url += c;
@@ -174,15 +182,36 @@ std::string DeployInput::expression() const {
         custom);
 }
 
-std::string names_expression(const StoreTree& source, const StoreTree& guest) {
-    return fmt::format("(import \"${{{}}}\").machines (builtins.getFlake {})", fetch_tree(guest),
-                       nix_string(flake_url(source)));
+std::string add_expression(const std::vector<CellTree>& trees) {
+    std::string list;
+    for (const CellTree& tree : trees) {
+        list += fetch_tree(tree) + ".outPath ";
+    }
+    return "[ " + list + "]";
 }
 
-std::string inputs_expression(const StoreTree& source) {
+std::vector<StorePath> parse_added(std::string_view json) {
+    const Json value = parse_json(json, kJsonCap, "what was added to the cell's store");
+    if (!value.is_array()) {
+        fail(ExitCode::kSystem, "nix added trees and printed no list");
+    }
+    std::vector<StorePath> paths;
+    for (const Json& path : value) {
+        paths.push_back(StorePath::parse(string_of(path, "added")));
+    }
+    return paths;
+}
+
+std::string machines_expression(const CellTree& flake, const StoreTree& guest) {
+    return fmt::format("{{ source = {}.outPath; machines = (import \"${{{}}}\").machines "
+                       "(builtins.getFlake {}); }}",
+                       fetch_tree(flake), fetch_tree(guest), nix_string(flake_url(flake)));
+}
+
+std::string inputs_expression(const CellTree& flake) {
     return fmt::format("builtins.mapAttrs (_: input: input.url or (removeAttrs input [ \"flake\" "
                        "\"inputs\" ])) ((import \"${{{}}}/flake.nix\").inputs or {{ }})",
-                       fetch_tree(source));
+                       fetch_tree(flake));
 }
 
 Evaluated parse_evaluated(std::string_view json) {

@@ -21,6 +21,12 @@ struct StoreTree {
     Sha256 nar_hash;
 };
 
+/// A tree as a program in the cell finds it, not in the store yet.
+struct CellTree {
+    std::string path;
+    Sha256 nar_hash;
+};
+
 /// What nix knows of a valid path.
 struct PathInfo {
     StorePath path;
@@ -53,6 +59,7 @@ struct Identity {
 
 /// "path:/nix/store/...-source?narHash=...", percent-encoded.
 [[nodiscard]] std::string flake_url(const StoreTree& tree);
+[[nodiscard]] std::string flake_url(const CellTree& tree);
 
 /// All that decides what a machine's deployment is.
 struct DeployInput {
@@ -70,11 +77,17 @@ struct DeployInput {
     [[nodiscard]] std::string expression() const;
 };
 
-/// Evaluates to the list of the flake's machines.
-[[nodiscard]] std::string names_expression(const StoreTree& source, const StoreTree& guest);
+/// Adds the trees to the cell's store; evaluates to the list of their paths there.
+[[nodiscard]] std::string add_expression(const std::vector<CellTree>& trees);
+/// That list. Throws Error(kSystem).
+[[nodiscard]] std::vector<StorePath> parse_added(std::string_view json);
+
+/// Adds a flake, all of whose inputs are locked, to the cell's store; evaluates to
+/// `{ source, machines }`: its path there, and its machines.
+[[nodiscard]] std::string machines_expression(const CellTree& flake, const StoreTree& guest);
 
 /// Evaluates to the inputs that a flake.nix declares: name to URL or attributes.
-[[nodiscard]] std::string inputs_expression(const StoreTree& source);
+[[nodiscard]] std::string inputs_expression(const CellTree& flake);
 
 /// What a deployment's expression gave.
 struct Evaluated {

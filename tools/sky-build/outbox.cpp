@@ -69,23 +69,38 @@ Outbox::Outbox(std::filesystem::path directory, std::filesystem::path store, Ask
     lock_ = Lock::try_take(directory_ / "lock", "sky-build");
 }
 
-void Outbox::leave(const std::vector<PathInfo>& closure) {
+void Outbox::ask(const std::vector<PathInfo>& paths) {
     const std::lock_guard guard(mutex_);
-    std::vector<std::string> asked;
-    for (const PathInfo& info : closure) {
-        if (written_.count(info.path) == 0) {
-            asked.push_back(info.path.str());
+    learn(paths);
+}
+
+void Outbox::learn(const std::vector<PathInfo>& paths) {
+    std::set<std::string> unknown;
+    for (const PathInfo& info : paths) {
+        if (there_.count(info.path) == 0 && missing_.count(info.path) == 0) {
+            unknown.insert(info.path.str());
         }
     }
-    if (asked.empty()) {
+    if (unknown.empty()) {
         return;
     }
-    const auto answer = ask_(asked);
+    const auto answer = ask_({unknown.begin(), unknown.end()});
     const std::set<std::string> missing(answer.begin(), answer.end());
+    for (const PathInfo& info : paths) {
+        if (unknown.count(info.path.str()) != 0) {
+            (missing.count(info.path.str()) != 0 ? missing_ : there_).insert(info.path);
+        }
+    }
+}
+
+void Outbox::leave(const std::vector<PathInfo>& closure) {
+    const std::lock_guard guard(mutex_);
+    learn(closure);
     for (const PathInfo& info : closure) {
-        if (missing.count(info.path.str()) != 0 && written_.count(info.path) == 0) {
+        if (missing_.count(info.path) != 0) {
             write(info);
-            written_.insert(info.path);
+            missing_.erase(info.path);
+            there_.insert(info.path);
         }
     }
 }

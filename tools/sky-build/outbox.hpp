@@ -25,11 +25,14 @@ class Outbox {
     /// /nix/store as the host sees it.
     Outbox(std::filesystem::path directory, std::filesystem::path store, AskMissing ask);
 
+    /// Asks the cache about paths that are of interest soon, all at once. Throws Error.
+    void ask(const std::vector<PathInfo>& paths);
     /// Leaves what is missing of a closure. When it returns, all of `closure` is in the cache or
     /// here. Throws Error.
     void leave(const std::vector<PathInfo>& closure);
 
   private:
+    void learn(const std::vector<PathInfo>& paths);
     void write(const PathInfo& info);
 
     std::filesystem::path directory_;
@@ -37,7 +40,8 @@ class Outbox {
     AskMissing ask_;
     std::optional<Lock> lock_; ///< nothing if sky-shell holds it
     std::mutex mutex_;
-    std::set<StorePath> written_;
+    std::set<StorePath> there_; ///< in the cache or here
+    std::set<StorePath> missing_;
 };
 
 /// `sky-cache-push missing`, across sudo. Throws Error.

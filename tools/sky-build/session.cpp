@@ -27,6 +27,7 @@ struct Job {
     Tag tag;
     std::unique_ptr<BuildLog> log;
     std::optional<DeployInput> input; ///< once its source and identity are known
+    std::optional<Known> known;       ///< built before
     bool decided = false;
 };
 
@@ -48,6 +49,7 @@ CellPlan plan_cell(const Config& config, const std::filesystem::path& cell,
     plan.home = cell / "home";
     plan.tmp = scratch.tmp();
     plan.own_etc = scratch.etc();
+    plan.shell = config.cell.shell;
     plan.nix_config = nix_config(config.cell);
     plan.outside = has_default_route(or_empty("/proc/net/route"), or_empty("/proc/net/ipv6_route"));
     if (!plan.outside) {
@@ -76,7 +78,7 @@ class Session {
             make_directories(builds, 0700);
             Tag tag{jobs_.size() + 1, requests.size(), request.machine.str(), request.rev.str()};
             auto log = std::make_unique<BuildLog>(builds / (tag.machine + ".log"), tag.machine);
-            jobs_.push_back({std::move(request), tag, std::move(log), std::nullopt, false});
+            jobs_.push_back({std::move(request), tag, std::move(log), {}, {}, false});
         }
     }
 
@@ -174,7 +176,7 @@ class Session {
             log::say(fmt::format("       {}: not locked by the flake,", printable(name, 30)));
             log::say("       taken from the operator's registry");
         }
-        const auto names = machine_names(cell_, memo_, source.tree, trees_->guest, limit);
+        const auto& names = source.machines;
         std::set<Machine> wanted;
         for (Job* job : jobs) {
             if (std::find(names.begin(), names.end(), job->tag.machine) == names.end()) {
@@ -213,7 +215,25 @@ class Session {
         refuse(job, failure);
     }
 
+    /// Asks the cache once about all that was built before, not once for each machine.
+    void ask_about_known(const std::vector<Job*>& jobs) {
+        std::vector<PathInfo> paths;
+        for (Job* job : jobs) {
+            job->known = recall(memo_, *job->input);
+            if (job->known) {
+                const auto& closure = job->known->closure;
+                paths.insert(paths.end(), closure.begin(), closure.end());
+            }
+        }
+        try {
+            outbox_.ask(paths);
+        } catch (const Error& e) {
+            log::debug("{}", e.what()); // whoever needs an answer asks again
+        }
+    }
+
     void build_all() {
+        ask_about_known(undecided(jobs_of_all()));
         std::vector<Job*> jobs = undecided(jobs_of_all());
         std::atomic<std::size_t> next = 0;
         const Shared shared{&config_, &cell_, &memo_, &outbox_};
@@ -237,7 +257,7 @@ class Session {
     void build_one(const Shared& shared, Job& job) noexcept {
         try {
             const Outcome outcome =
-                build_machine(shared, job.tag, job.request, *job.input, *job.log);
+                build_machine(shared, job.tag, job.request, *job.input, job.known, *job.log);
             if (const auto* failure = std::get_if<Failure>(&outcome)) {
                 refuse(job, *failure);
             } else {
