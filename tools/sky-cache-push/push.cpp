@@ -89,8 +89,12 @@ class Push {
     }
 
     void stage_missing() {
-        std::uint64_t used = bytes_used();
-        for (const auto& [path, info] : collect_all()) {
+        const auto closure = collect_all();
+        const bool whole = std::all_of(closure.begin(), closure.end(), [](const auto& entry) {
+            return entry.second.compressed.has_value();
+        });
+        std::uint64_t used = whole ? 0 : bytes_used(); // looks at every file
+        for (const auto& [path, info] : closure) {
             if (info.compressed) {
                 continue; // the cache's own
             }
