@@ -12,6 +12,7 @@
 #include <sky/lines.hpp>
 #include <sky/log.hpp>
 
+#include <algorithm>
 #include <charconv>
 #include <csignal>
 #include <unistd.h>
@@ -23,8 +24,10 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using Clock = std::chrono::steady_clock;
 
-constexpr seconds kSandboxLimit{60}; ///< mounts of a thousand paths on a busy host
-constexpr seconds kAttachLimit{60};  ///< from exec to the hypervisor's open taps
+constexpr seconds kSandboxLimit{60};  ///< mounts of a thousand paths on a busy host
+constexpr seconds kAttachLimit{60};   ///< from exec to the hypervisor's open taps
+constexpr milliseconds kFirstNap{10}; ///< between two looks at its taps
+constexpr milliseconds kLongestNap{50};
 
 pid_t read_pid(int fd, const char* what) {
     const auto line = LineReader(fd, 32).next(milliseconds(kSandboxLimit));
@@ -81,14 +84,16 @@ Held launch(const Vm& vm, const char* verb, const char* what) {
 /// False when the machine died meanwhile: the supervisor sees that too, and how.
 bool wait_for_queues(const Running& running, int guard, const BootHooks& hooks) {
     const auto end = Clock::now() + kAttachLimit;
+    auto nap = kFirstNap;
     std::size_t queues = 0;
     for (const auto& interface : running.spec.interfaces) {
         queues += interface.queues;
     }
-    while (attached_queues(running.uid) < queues) {
-        if (hooks.wait(guard, milliseconds(50))) {
+    while (attached_queues(running.guard) < queues) {
+        if (hooks.wait(guard, nap)) {
             return false;
         }
+        nap = std::min(nap * 2, kLongestNap);
         if (Clock::now() > end) {
             fail(ExitCode::kSystem, "the hypervisor did not open its taps within {} s",
                  kAttachLimit.count());

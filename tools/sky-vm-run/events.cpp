@@ -27,6 +27,8 @@ Fd watch_signals() {
     return fd;
 }
 
+} // namespace
+
 Fd watch_directory(const std::filesystem::path& directory) {
     Fd fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     if (!fd || ::inotify_add_watch(fd.get(), directory.c_str(), IN_MOVED_TO | IN_ONLYDIR) < 0) {
@@ -35,7 +37,11 @@ Fd watch_directory(const std::filesystem::path& directory) {
     return fd;
 }
 
-} // namespace
+void forget_changes(int fd) noexcept {
+    alignas(inotify_event) std::array<char, 4096> buffer{};
+    while (::read(fd, buffer.data(), buffer.size()) > 0) {
+    }
+}
 
 Events::Events(const std::filesystem::path& directory)
     : signals_(watch_signals()), changes_(watch_directory(directory)) {}
@@ -51,9 +57,7 @@ bool Events::wait(int fd, std::chrono::milliseconds limit) {
         }
     }
     if (entries[2].revents != 0) { // which file it was does not matter: all are read anew
-        alignas(inotify_event) std::array<char, 4096> buffer{};
-        while (::read(changes_.get(), buffer.data(), buffer.size()) > 0) {
-        }
+        forget_changes(changes_.get());
     }
     return entries[0].revents != 0;
 }

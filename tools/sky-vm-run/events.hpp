@@ -8,6 +8,10 @@
 
 namespace sky::vm {
 
+/// Readable once a file was renamed into `directory`, until forget_changes(). Throws SysError.
+[[nodiscard]] Fd watch_directory(const std::filesystem::path& directory);
+void forget_changes(int fd) noexcept;
+
 /// What a supervisor waits for: SIGTERM and SIGINT, the end of children, and files renamed into its
 /// machine's directory (want.json, spec.json). Blocks these signals in this process; children that
 /// Command starts have them again.

@@ -77,7 +77,7 @@ void remove_tree(int directory, const std::string& name, std::size_t depth = 0) 
     ::unlinkat(directory, name.c_str(), AT_REMOVEDIR);
 }
 
-/// An flock(2) on a directory, for short changes in it.
+/// An flock(2) on a directory, ended by this scope or this process's death.
 class DirectoryLock {
   public:
     explicit DirectoryLock(int fd) : fd_(fd) {
@@ -223,6 +223,16 @@ void publish(const Incoming& incoming, int store, int marks, const RecordPath& e
     }
 }
 
+std::vector<const RecordPath*> lacking_of(const Record& record, int marks) {
+    std::vector<const RecordPath*> lacking;
+    for (const auto& entry : record.closure) {
+        if (mark_of(marks, entry.path.base()) != nar_hash_text(entry.nar_hash)) {
+            lacking.push_back(&entry);
+        }
+    }
+    return lacking;
+}
+
 } // namespace
 
 Fetched fetch_closure(const Record& record, const std::filesystem::path& cache,
@@ -230,13 +240,14 @@ Fetched fetch_closure(const Record& record, const std::filesystem::path& cache,
                       const std::function<void(std::size_t done, std::size_t all)>& progress) {
     const Fd into = open_file(store, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     const Fd marks = directory_in(into.get(), kMarks);
-    std::vector<const RecordPath*> lacking;
-    for (const auto& entry : record.closure) {
-        if (mark_of(marks.get(), entry.path.base()) != nar_hash_text(entry.nar_hash)) {
-            lacking.push_back(&entry);
-        }
-    }
     Fetched fetched;
+    if (lacking_of(record, marks.get()).empty()) {
+        return fetched;
+    }
+    // Machines that start together share most of their closures: one after another, so that each
+    // path is unpacked once.
+    const DirectoryLock turn(marks.get());
+    const auto lacking = lacking_of(record, marks.get());
     if (lacking.empty()) {
         return fetched;
     }

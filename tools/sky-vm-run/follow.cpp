@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/events.hpp>
 #include <sky-vm-run/follow.hpp>
 
 #include <sky/error.hpp>
@@ -6,11 +7,12 @@
 #include <sky/lines.hpp>
 #include <sky/lock.hpp>
 
+#include <array>
 #include <fcntl.h>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <poll.h>
 #include <sys/wait.h>
-#include <thread>
 #include <unistd.h>
 
 namespace sky::vm {
@@ -21,6 +23,7 @@ using std::chrono::seconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr seconds kFetchLimit{900};
+constexpr seconds kLook{1}; ///< between two looks whether the supervisor lives
 constexpr off_t kLogMost = 1 << 20;
 
 void start_by_systemd(const Vm& vm) {
@@ -72,6 +75,13 @@ void start_detached(const Vm& vm) {
     }
 }
 
+/// Waits for a word of the supervisor's, for a reader that goes, or until it is time for a look.
+void wait_for_news(int changes, int out) {
+    std::array<pollfd, 2> entries{{{changes, POLLIN, 0}, {out, 0, 0}}};
+    ::poll(entries.data(), entries.size(), static_cast<int>(milliseconds(kLook).count()));
+    forget_changes(changes);
+}
+
 } // namespace
 
 bool supervised(const Vm& vm) {
@@ -92,7 +102,8 @@ void ensure_supervisor(const Vm& vm) {
 int follow(const Vm& vm, std::uint64_t serial, Until until, seconds limit, int out) {
     std::string last;
     auto end = Clock::now() + kFetchLimit;
-    auto look = Clock::now() + seconds(1); // who was just started may not hold its lock yet
+    const Fd changes = watch_directory(vm.files.base()); // before the first look at what is there
+    auto look = Clock::now() + kLook; // who was just started may not hold its lock yet
     while (Clock::now() < end) {
         if (hung_up(out)) {
             fail(ExitCode::kIo, "nobody reads the answer any more (the machine goes on)");
@@ -121,9 +132,9 @@ int follow(const Vm& vm, std::uint64_t serial, Until until, seconds limit, int o
             ensure_supervisor(vm);
         }
         if (Clock::now() >= look) {
-            look = Clock::now() + seconds(1);
+            look = Clock::now() + kLook;
         }
-        std::this_thread::sleep_for(milliseconds(50));
+        wait_for_news(changes.get(), out);
     }
     fail(ExitCode::kBusy, "machine '{}' took too long (see its logs)", vm.path.text());
 }

@@ -33,7 +33,7 @@ bool lost_share(const Running& running, int guard) {
 }
 
 void publish(const Vm& vm, const StateLine& line) {
-    atomic_write(vm.files.state(), dump_json(line.json(true)) + "\n", {.durable = false});
+    save_state(vm, line);
     log::info("{}{}{}", line.state, line.why.empty() ? "" : ": ", line.why);
     if (!vm.config.nomad) {
         return;

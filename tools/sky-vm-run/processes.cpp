@@ -74,6 +74,20 @@ void each_pid(F&& f) {
 /// How many descriptors are looked at: a hypervisor opens its taps among its first, a hostile one
 /// may have millions.
 constexpr std::size_t kLooksMost = 8192;
+/// A runner is the guard's child; what it starts itself may be a wrapper's hypervisor.
+constexpr std::size_t kChildrenMost = 64;
+
+/// The children of a process's first thread.
+std::vector<pid_t> children_of(pid_t pid) {
+    std::vector<pid_t> out;
+    const auto text = proc_file(fmt::format("/proc/{}/task/{}/children", pid, pid));
+    for (const auto word : words(text)) {
+        if (const auto child = number<pid_t>(word)) {
+            out.push_back(*child);
+        }
+    }
+    return out;
+}
 
 } // namespace
 
@@ -182,12 +196,15 @@ void signal_uid(uid_t uid, int signal) noexcept {
     }
 }
 
-std::size_t attached_queues(uid_t uid) {
+std::size_t attached_queues(pid_t guard) {
     std::size_t count = 0;
     std::size_t looks = 0;
-    for (const auto& process : processes_of(uid, 1)) {
+    std::vector<pid_t> found = children_of(guard);
+    for (std::size_t i = 0; i < found.size() && found.size() <= kChildrenMost; ++i) {
+        const auto more = children_of(found[i]);
+        found.insert(found.end(), more.begin(), more.end());
         std::error_code ignored;
-        const auto directory = fs::path("/proc") / std::to_string(process.pid) / "fdinfo";
+        const auto directory = fs::path("/proc") / std::to_string(found[i]) / "fdinfo";
         for (const auto& entry : fs::directory_iterator(directory, ignored)) {
             if (++looks > kLooksMost) {
                 return count;

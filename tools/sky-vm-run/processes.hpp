@@ -48,8 +48,8 @@ void kill_block(uid_t uid, std::chrono::milliseconds limit);
 /// Sends `signal` to every process of this very uid inside a pid namespace.
 void signal_uid(uid_t uid, int signal) noexcept;
 
-/// How many descriptors of processes with this uid are queues of a tap (/proc/PID/fdinfo, "iff:").
-/// The tap's name is no help: it changes when the tap moves to the host.
-[[nodiscard]] std::size_t attached_queues(uid_t uid);
+/// How many descriptors of the processes below this guard are queues of a tap (/proc/PID/fdinfo,
+/// "iff:"). The tap's name is no help: it changes when the tap moves to the host.
+[[nodiscard]] std::size_t attached_queues(pid_t guard);
 
 } // namespace sky::vm

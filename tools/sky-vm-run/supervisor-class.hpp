@@ -64,6 +64,7 @@ class Supervisor {
     Backoff backoff_;
     std::optional<std::chrono::steady_clock::time_point> due_;
     std::chrono::steady_clock::time_point up_since_ = std::chrono::steady_clock::now();
+    std::chrono::milliseconds next_probe_{0};
     std::string said_; ///< the state told last
     std::string why_;
     std::string since_;

@@ -7,6 +7,7 @@
 #include <sky/lines.hpp>
 #include <sky/log.hpp>
 
+#include <algorithm>
 #include <charconv>
 
 namespace sky::vm {
@@ -17,7 +18,8 @@ using std::chrono::seconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr milliseconds kLook{30 * 1000}; ///< between two looks at a machine that is ready
-constexpr milliseconds kProbe{500};      ///< between two looks whether a machine is ready
+constexpr milliseconds kProbe{500};      ///< between two looks whether a machine is ready, at most
+constexpr milliseconds kFirstProbe{10};  ///< after the first of them, which is at once
 
 } // namespace
 
@@ -37,6 +39,7 @@ void Supervisor::boot_once() {
         }
         owned_ = true;
         up_since_ = Clock::now();
+        next_probe_ = milliseconds::zero();
         look();
         if (guard_) {
             tell("running", "");
@@ -92,6 +95,7 @@ void Supervisor::stop() {
 void Supervisor::probe() {
     const auto& spec = running_->spec;
     const bool ready = answers(vm_, *running_, kProbe);
+    next_probe_ = std::clamp(next_probe_ * 2, kFirstProbe, kProbe);
     if (ready) {
         tell("ready", "");
     } else if (said_ == "running" && Clock::now() - up_since_ > seconds(spec.ready_s)) {
@@ -141,7 +145,7 @@ void Supervisor::watch(const Facts& now) {
         tell(said_, why_);
     }
     const bool settled = said_ == "ready";
-    if (events_.wait(guard_->get(), settled ? kLook : kProbe)) {
+    if (events_.wait(guard_->get(), settled ? kLook : next_probe_)) {
         died();
     } else if (lost_share(*running_, guard_->get())) {
         log::error("virtiofsd has gone: ending the machine, which can not read its store");

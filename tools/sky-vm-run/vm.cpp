@@ -2,9 +2,13 @@
 #include <sky-vm-run/vm.hpp>
 
 #include <sky/error.hpp>
+#include <sky/fd.hpp>
+#include <sky/json.hpp>
+#include <sky/privilege.hpp>
 #include <sky/process.hpp>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 namespace sky::vm {
@@ -68,6 +72,13 @@ Registry::Machine Vm::entry() const {
         fail(ExitCode::kConfig, "machine_uids: the uids of '{}' lie outside", path.text());
     }
     return *entry;
+}
+
+void save_state(const Vm& vm, const StateLine& state) {
+    atomic_write(vm.files.state(), dump_json(state.json(true)) + "\n",
+                 {.mode = 0640,
+                  .gid = account(vm.config.accounts.deploy).gid,
+                  .durable = false}); // a boot later nothing of it is true
 }
 
 void check_record(const Spec& spec, const Record& record) {

@@ -35,6 +35,9 @@ struct Vm {
     [[nodiscard]] Registry::Machine entry() const;
 };
 
+/// Writes state.json, for root and for the account that deploys. Throws SysError.
+void save_state(const Vm& vm, const StateLine& state);
+
 /// Compares a spec with the record of its deployment: store path and NAR hash, and that the runner
 /// is part of the closure. Error(kRefused).
 void check_record(const Spec& spec, const Record& record);

@@ -28,7 +28,7 @@ std::uint64_t wish(const Vm& vm, bool running, bool anew, const Spec* spec) {
     if (state && state->state == "ready" && !supervised(vm)) {
         // What a dead supervisor said last is no answer to this request.
         state->state = "running";
-        atomic_write(vm.files.state(), dump_json(state->json(true)) + "\n");
+        save_state(vm, *state);
     }
     const auto started = load<Running>(vm.files.running());
     const bool under_way = (started && started->serial == want.serial && lives(vm)) ||
