@@ -21,6 +21,7 @@ class FakeHost : public Scheduler {
   public:
     std::set<Revision> broken; ///< revisions that do not get ready
     bool away = false;         ///< the host does not answer
+    bool sees = false;         ///< what is ready can be seen without asking
     std::vector<std::string> calls;
     std::optional<MachineState> now; ///< the one machine
 
@@ -28,6 +29,10 @@ class FakeHost : public Scheduler {
                             const std::vector<Machine>& /*machines*/,
                             std::int64_t /*max*/) override {
         return {};
+    }
+    std::optional<MachineState> ready(const Spec& spec) override {
+        return sees && now && now->state == "ready" && now->spec == spec.hash() ? now
+                                                                                : std::nullopt;
     }
     Outcome start(const Spec& spec, const Watch& watch) override {
         if (away) {
@@ -122,6 +127,16 @@ TEST_CASE("a push brings a machine up and writes down what it did") {
     CHECK(site.record().good == std::vector{rev('a')});
     CHECK(site.record().granted == Amount{.vcpu = 1, .mem_mib = 512, .disk_mib = 2048});
     CHECK(site.order(Kind::kResume).text == "same system as before, not restarted");
+}
+
+TEST_CASE("what is seen to be ready is not asked to start") {
+    Site site;
+    site.host.sees = true;
+    CHECK(site.order(Kind::kDeploy, rev('a')).text == "running on n1, 10.88.1.10");
+    CHECK(site.host.calls == std::vector<std::string>{"start a"});
+    CHECK(site.order(Kind::kDeploy, rev('b')).text == "same system as before, not restarted");
+    CHECK(site.host.calls == std::vector<std::string>{"start a"});
+    CHECK(site.record().did.rev == rev('b'));
 }
 
 TEST_CASE("a restart is not called the same system") {

@@ -58,6 +58,7 @@ class Deployer {
   private:
     struct Job; ///< an order under way: its path, session and record
     Verdict deploy(Job& job, const Revision& rev);
+    std::optional<Verdict> already_up(Job& job, const Revision& rev);
     Verdict resume(Job& job);
     Verdict rollback(Job& job, const Order& order);
     [[nodiscard]] static Revision rollback_target(const Job& job, const Order& order);
