@@ -92,7 +92,7 @@ int as_command(Cli& cli) {
     EnsureOptions options;
     auto* proc = app.add_subcommand("proc-receive", "git's hook: build and cache each branch");
     proc->add_option("COMMAND", pipe, "reads and writes a JSON line per branch")->required();
-    auto* post = app.add_subcommand("post-receive", "git's hook: print a JSON line per branch");
+    auto* post = app.add_subcommand("post-receive", "git's hook: start what the branches say");
     auto* ensure = app.add_subcommand("ensure", "finish what is missing, as the tenant");
     ensure->add_option("REPO", options.repos, "all, when none is named");
     ensure->add_flag("--dry-run", options.dry_run, "say what would be done, change nothing");
@@ -106,7 +106,7 @@ int as_command(Cli& cli) {
         return proc_receive(open_session(cli.config()), pipe);
     }
     if (*post) {
-        return post_receive();
+        return post_receive(open_session(cli.config()));
     }
     if (*ensure) {
         const auto session = open_session(cli.config());

@@ -26,6 +26,7 @@ using std::chrono::steady_clock;
 constexpr std::chrono::seconds kBehindMost{10};
 /// Waits that are shorter are not worth a word: a run behind the last command has its end to come.
 constexpr std::chrono::milliseconds kSilentWait{500};
+constexpr std::size_t kMostNote = 1U << 20U;
 
 std::string holder_line(const std::string& what) {
     return fmt::format("{} from {}, since {}", what, client_address(), now_text());
@@ -50,6 +51,18 @@ std::string problems_of(std::string_view lines) {
         }
     }
     return all;
+}
+
+Json branches_of(const Session& session, const Repo& repo) {
+    Json branches = Json::object();
+    for (const auto& [machine, revision] : read_branches(session.repo(repo))) {
+        branches[machine.str()] = revision.str();
+    }
+    return branches;
+}
+
+std::filesystem::path hook_note(const Session& session, const BuildId& build) {
+    return session.build(build) / "ensured.json";
 }
 
 } // namespace
@@ -82,13 +95,9 @@ Lock wait_for_lock(const Session& session, const Repo& repo, const std::string& 
 
 Ensured ensure_locked(const Session& session, const Repo& repo, const BuildId& contact,
                       const EnsureLimits& limits) {
-    Json branches = Json::object();
-    for (const auto& [machine, revision] : read_branches(session.repo(repo))) {
-        branches[machine.str()] = revision.str();
-    }
     Json request{{"v", 1},
                  {"repo", repo.str()},
-                 {"branches", std::move(branches)},
+                 {"branches", branches_of(session, repo)},
                  {"session", contact.str()}};
     if (limits.dry_run) {
         request["dry_run"] = true;
@@ -104,6 +113,28 @@ Ensured ensure_locked(const Session& session, const Repo& repo, const BuildId& c
         result.why = fmt::format("sky-nomad-submit ended with {}", result.code);
     }
     return result;
+}
+
+void ensure_in_hook(const Session& session, const Repo& repo, const BuildId& build) {
+    const Json branches = branches_of(session, repo);
+    const auto result = ensure_locked(session, repo, build);
+    const Json note{{"v", 1}, {"branches", branches}, {"code", result.code}, {"why", result.why}};
+    atomic_write(hook_note(session, build), dump_json(note) + "\n", {.durable = false});
+}
+
+std::optional<Ensured> ensured_in_hook(const Session& session, const Repo& repo,
+                                       const BuildId& build) {
+    const auto text = read_file_if_exists(hook_note(session, build), kMostNote);
+    if (!text) {
+        return std::nullopt;
+    }
+    const Json note = parse_json(*text, kMostNote, "ensured.json");
+    Fields fields(note, "ensured.json");
+    static_cast<void>(fields.integer("v", 1, 1));
+    const bool same = fields.any("branches") == branches_of(session, repo);
+    Ensured result{static_cast<int>(fields.integer("code", 0, 255)), fields.string("why")};
+    fields.done();
+    return same ? std::optional(std::move(result)) : std::nullopt;
 }
 
 namespace {

@@ -34,6 +34,13 @@ struct EnsureLimits {
 [[nodiscard]] Ensured ensure_locked(const Session& session, const Repo& repo,
                                     const BuildId& contact, const EnsureLimits& limits = {});
 
+/// As ensure_locked, for the hook post-receive: the client hears it through git. Leaves how it
+/// ended beside the build's note, for whoever holds the lock.
+void ensure_in_hook(const Session& session, const Repo& repo, const BuildId& build);
+/// What the hook left, if it came to its end and no branch has moved since.
+[[nodiscard]] std::optional<Ensured> ensured_in_hook(const Session& session, const Repo& repo,
+                                                     const BuildId& build);
+
 /// At a contact that is no push, once what was asked is answered, or before a stream begins: leaves
 /// `sky-shell ensure --behind` to work by itself. Never throws, never waits for a machine.
 /// Nothing named: all repos.

@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: MIT
+#include "sky-shell/ensure.hpp"
 #include "sky-shell/proc-receive.hpp"
-#include "sky-shell/receive-plan.hpp"
 
 #include <sky/error.hpp>
-#include <sky/json.hpp>
-#include <sky/lines.hpp>
 
 #include <cstdlib>
-#include <nlohmann/json.hpp>
 #include <unistd.h>
 
 namespace sky::shell {
 
-int post_receive() {
+int post_receive(const Session& session) {
     const char* repo_text = std::getenv("SKY_REPO");
     const char* build_text = std::getenv("SKY_BUILD");
     if (repo_text == nullptr || build_text == nullptr) {
@@ -21,23 +18,11 @@ int post_receive() {
     }
     const auto repo = Repo::parse(repo_text);
     const auto build = BuildId::parse(build_text);
-    LineReader reader(STDIN_FILENO);
-    while (const auto line = reader.next()) {
-        const auto update = parse_ref_update(*line);
-        const auto machine = machine_of_ref(update.ref);
-        if (!machine) {
-            continue; // proc-receive lets none through
-        }
-        const auto id = [](const std::optional<Revision>& rev) {
-            return rev ? Json(rev->str()) : Json(nullptr);
-        };
-        write_line(STDOUT_FILENO, {{"v", 1},
-                                   {"repo", repo.str()},
-                                   {"machine", machine->str()},
-                                   {"old", id(update.old_rev)},
-                                   {"rev", id(update.new_rev)},
-                                   {"build", build.str()}});
-    }
+    // What moved stands in the refs by now; git's list of it is read so that git can end.
+    constexpr std::size_t kMost = std::size_t{16} << 20;
+    static_cast<void>(read_all(STDIN_FILENO, kMost, "git's list"));
+    end_when_orphaned(session, repo, build);
+    ensure_in_hook(session, repo, build);
     return 0;
 }
 

@@ -34,10 +34,17 @@ std::string from_environment(const char* key) {
 }
 
 /// git's transaction takes nothing but a commit for a branch, and says so only after the build.
-void refuse_what_is_no_commit(const Session& session, const Repo& repo, std::vector<Step>& steps) {
-    const Objects objects(session.repo(repo));
+void refuse_what_is_no_commit(const Session& session, const Repo& repo, const BuildId& build,
+                              std::vector<Step>& steps) {
+    std::set<Revision> revs;
+    for (const auto& step : steps) {
+        if (step.kind == Step::Kind::kBuild) {
+            revs.insert(*step.update.new_rev);
+        }
+    }
+    const auto commits = commits_among(session, repo, build, revs);
     for (auto& step : steps) {
-        if (step.kind == Step::Kind::kBuild && !objects.is_commit(*step.update.new_rev)) {
+        if (step.kind == Step::Kind::kBuild && !commits.contains(*step.update.new_rev)) {
             step.kind = Step::Kind::kRefuse;
             step.reason = "not a commit";
         }
@@ -100,18 +107,6 @@ class Collector {
     const std::vector<Step>& steps_;
     Answers answers_;
 };
-
-/// A supervisor that was killed has let go of the repo's lock; its git and we live on, and must not
-/// move a branch beside the next push. Ends our whole process group then, git included.
-void end_when_orphaned(const Session& session, const Repo& repo, const BuildId& build) {
-    const auto file = session.lock(repo);
-    const Fd fd = open_file(file, O_RDONLY | O_NOFOLLOW);
-    const bool held = ::flock(fd.get(), LOCK_SH | LOCK_NB) != 0;
-    if (!held || Lock::holder(file).find(build.str()) == std::string::npos) {
-        log::error("the push that this belongs to is dead");
-        ::kill(0, SIGKILL);
-    }
-}
 
 /// Feeds the pipe and reads it to its end. In our process group: the supervisor's kill reaches all.
 void run_pipe(const std::vector<std::string>& pipe, const std::string& input, Collector& collector,
@@ -185,6 +180,16 @@ void build_all(const Session& session, const Repo& repo, const BuildId& build,
 
 } // namespace
 
+void end_when_orphaned(const Session& session, const Repo& repo, const BuildId& build) {
+    const auto file = session.lock(repo);
+    const Fd fd = open_file(file, O_RDONLY | O_NOFOLLOW);
+    const bool held = ::flock(fd.get(), LOCK_SH | LOCK_NB) != 0;
+    if (!held || Lock::holder(file).find(build.str()) == std::string::npos) {
+        log::error("the push that this belongs to is dead");
+        ::kill(0, SIGKILL);
+    }
+}
+
 int proc_receive(const Session& session, const std::vector<std::string>& pipe) {
     // git gone means push gone.
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -195,7 +200,7 @@ int proc_receive(const Session& session, const std::vector<std::string>& pipe) {
         read_push_request([&] { return git.next(); },
                           [](std::string_view packets) { write_all(STDOUT_FILENO, packets); });
     auto steps = plan_push(push.updates, read_branches(session.repo(repo)));
-    refuse_what_is_no_commit(session, repo, steps);
+    refuse_what_is_no_commit(session, repo, build, steps);
     const std::string at = now_text();
     write_note(session, note_of(build, repo, steps, at, false));
     greet(session, repo, build, push, steps);

@@ -12,7 +12,12 @@ namespace sky::shell {
 /// (doc/interfaces.md "The pipe"). stderr is for the client. Throws Error: git then refuses all.
 int proc_receive(const Session& session, const std::vector<std::string>& pipe);
 
-/// The hook post-receive: git's "old new ref" lines on stdin, lines for sky-nomad-submit on stdout.
-int post_receive();
+/// The hook post-receive: has sky-nomad-submit start, and stop, what the branches say now.
+int post_receive(const Session& session);
+
+/// A supervisor that was killed has let go of the repo's lock; its git and we live on, and must not
+/// move a branch, nor act for one, beside the next push. Ends our whole process group then, git
+/// included.
+void end_when_orphaned(const Session& session, const Repo& repo, const BuildId& build);
 
 } // namespace sky::shell

@@ -42,7 +42,8 @@ void pass_protocol(Command& git) {
 /// From here on git has spoken: stdout is closed to us, every word goes to stderr.
 int ensure_after_push(const Session& session, const Repo& repo, const BuildId& build) {
     try {
-        const auto result = ensure_locked(session, repo, build);
+        const auto told = ensured_in_hook(session, repo, build);
+        const auto result = told ? *told : ensure_locked(session, repo, build);
         if (result.code != 0) {
             log::say(fmt::format("error: {}: branches are as git says, but what runs is not: {}",
                                  repo.str(), result.why));

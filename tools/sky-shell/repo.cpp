@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <fcntl.h>
-#include <git2.h>
 #include <system_error>
 #include <unistd.h>
 
@@ -94,37 +93,30 @@ std::vector<Repo> list_repos(const Session& session) {
     return repos;
 }
 
-Objects::Objects(const fs::path& repo) {
-    git_libgit2_init();
-    // No configuration but the repo's own.
-    for (const int level : {GIT_CONFIG_LEVEL_SYSTEM, GIT_CONFIG_LEVEL_GLOBAL, GIT_CONFIG_LEVEL_XDG,
-                            GIT_CONFIG_LEVEL_PROGRAMDATA}) {
-        git_libgit2_opts(GIT_OPT_SET_SEARCH_PATH, level, "");
+std::set<Revision> commits_among(const Session& session, const Repo& repo, const BuildId& build,
+                                 const std::set<Revision>& revs) {
+    if (revs.empty()) {
+        return {};
     }
-    git_repository* opened = nullptr;
-    if (git_repository_open_bare(&opened, repo.c_str()) != 0) {
-        const git_error* error = git_error_last();
-        const std::string why = error == nullptr ? "unknown" : error->message;
-        git_libgit2_shutdown();
-        fail(ExitCode::kIo, "cannot open repository '{}': {}", repo.filename().string(), why);
+    std::string names;
+    for (const auto& rev : revs) {
+        names += rev.str() + "\n";
     }
-    repo_ = opened;
-}
-
-Objects::~Objects() {
-    git_repository_free(static_cast<git_repository*>(repo_));
-    git_libgit2_shutdown();
-}
-
-bool Objects::is_commit(const Revision& rev) const {
-    git_oid id{};
-    git_commit* commit = nullptr;
-    if (git_oid_fromstr(&id, rev.str().c_str()) != 0 ||
-        git_commit_lookup(&commit, static_cast<git_repository*>(repo_), &id) != 0) {
-        return false;
+    const auto said = git_command(session, repo, build)
+                          .args({"-C", session.repo(repo).string(), "cat-file",
+                                 "--batch-check=%(objectname) %(objecttype)"})
+                          .capture(names, names.size() * 2 + 65536, std::chrono::seconds(60), true);
+    if (said.exit_code != 0) {
+        fail(ExitCode::kIo, "cannot read repository '{}': {}", repo.str(),
+             printable(said.err, 200));
     }
-    git_commit_free(commit);
-    return true;
+    std::set<Revision> commits;
+    for (const auto& rev : revs) {
+        if (said.out.find(rev.str() + " commit\n") != std::string::npos) {
+            commits.insert(rev);
+        }
+    }
+    return commits;
 }
 
 } // namespace sky::shell

@@ -3,6 +3,7 @@
 
 #include "sky-shell/session.hpp"
 
+#include <set>
 #include <vector>
 
 namespace sky::shell {
@@ -20,18 +21,10 @@ void tidy_repo(const Session& session, const Repo& repo) noexcept;
 /// All repos of the tenant, by name. Throws Error when the directory can not be read.
 [[nodiscard]] std::vector<Repo> list_repos(const Session& session);
 
-/// True when `rev` is a commit that is in the repo. Throws Error(kIo) for a repo that does not
-/// open.
-class Objects {
-  public:
-    explicit Objects(const std::filesystem::path& repo);
-    Objects(const Objects&) = delete;
-    Objects& operator=(const Objects&) = delete;
-    ~Objects();
-    [[nodiscard]] bool is_commit(const Revision& rev) const;
-
-  private:
-    void* repo_ = nullptr; ///< git_repository, owned
-};
+/// Those of `revs` that are commits in the repo; one git for all. Throws Error(kIo) for a repo that
+/// does not open.
+[[nodiscard]] std::set<Revision> commits_among(const Session& session, const Repo& repo,
+                                               const BuildId& build,
+                                               const std::set<Revision>& revs);
 
 } // namespace sky::shell
