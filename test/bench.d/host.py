@@ -148,6 +148,14 @@ class Host:
                              f'rootMib = {self.config["machine"]["root_mib"]}; }}')
         return text
 
+    def starts(self, work):
+        """By machine, how often it was asked to start anew. A guest may reboot by itself: that is no matter here."""
+        serials = {}
+        for machine in self.registry(work):
+            with open(self.state("vm", f"{self.tenant}.{work.repo}.{machine}", "want.json"), encoding="utf-8") as file:
+                serials[machine] = json.load(file)["serial"]
+        return serials
+
     def hypervisors(self):
         """The pids of all machines' processes."""
         first = self.config["machine_uids"]["first"]
