@@ -123,14 +123,15 @@ std::vector<std::string> lock_inputs(const Cell& cell, int directory, const Cell
 
 } // namespace
 
-Source prepare_source(const Cell& cell, const Memo& memo, const Repository& repo,
-                      const Revision& rev, const OperatorTrees& trees, std::chrono::seconds limit) {
-    const std::string tree = repo.tree_of(rev);
+Source prepare_source(const Cell& cell, const Memo& memo, const std::function<Repository()>& open,
+                      const std::string& tree, const OperatorTrees& trees,
+                      std::chrono::seconds limit) {
     const std::string key =
         fmt::format("{} {} {}", tree, trees.guest.path.str(), registry_text(trees.inputs));
     if (auto known = known_source(memo, cell, key)) {
         return *known;
     }
+    const Repository repo = open();
     if (!repo.read_tree(tree, std::nullopt).flake) {
         throw FlakeError("no flake.nix at the top of this commit", "");
     }

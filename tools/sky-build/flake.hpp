@@ -29,11 +29,12 @@ class FlakeError : public Error {
     std::string log_;
 };
 
-/// Reads the commit's tree, has nix complete its lock file in the cell from the operator's inputs,
+/// Reads a commit's tree, has nix complete its lock file in the cell from the operator's inputs,
 /// adds it to the cell's store and asks for its machines; once for each tree.
 /// Throws FlakeError, Error, Cancelled.
-[[nodiscard]] Source prepare_source(const Cell& cell, const Memo& memo, const Repository& repo,
-                                    const Revision& rev, const OperatorTrees& trees,
+[[nodiscard]] Source prepare_source(const Cell& cell, const Memo& memo,
+                                    const std::function<Repository()>& open,
+                                    const std::string& tree, const OperatorTrees& trees,
                                     std::chrono::seconds limit);
 
 } // namespace sky::build

@@ -21,6 +21,7 @@ struct Request {
     Machine machine;
     Revision rev;
     BuildId build;
+    std::optional<std::string> tree = std::nullopt; ///< of rev, where the caller has looked
 };
 
 /// What went wrong with one machine: the "error" of its object.

@@ -170,8 +170,9 @@ class Session {
     void prepare(const std::vector<Job*>& jobs) {
         const std::chrono::seconds limit(config_.cell.eval_s);
         const Request& one = jobs.front()->request;
-        const Repository repo(state_.repo(tenant_, one.repo));
-        const Source source = prepare_source(cell_, memo_, repo, one.rev, *trees_, limit);
+        const auto open = [&] { return Repository(state_.repo(tenant_, one.repo)); };
+        const std::string tree = one.tree ? *one.tree : open().tree_of(one.rev);
+        const Source source = prepare_source(cell_, memo_, open, tree, *trees_, limit);
         for (const std::string& name : source.from_registry) {
             log::say(fmt::format("       {}: not locked by the flake,", printable(name, 30)));
             log::say("       taken from the operator's registry");

@@ -44,9 +44,15 @@ void refuse_what_is_no_commit(const Session& session, const Repo& repo, const Bu
     }
     const auto commits = commits_among(session, repo, build, revs);
     for (auto& step : steps) {
-        if (step.kind == Step::Kind::kBuild && !commits.contains(*step.update.new_rev)) {
+        if (step.kind != Step::Kind::kBuild) {
+            continue;
+        }
+        const auto commit = commits.find(*step.update.new_rev);
+        if (commit == commits.end()) {
             step.kind = Step::Kind::kRefuse;
             step.reason = "not a commit";
+        } else {
+            step.tree = commit->second;
         }
     }
 }

@@ -119,12 +119,16 @@ std::vector<Step> plan_push(const std::vector<RefUpdate>& updates, const Branche
 
 Json pipe_line(const Step& step, const Repo& repo, const BuildId& build) {
     const auto& old_rev = step.update.old_rev;
-    return {{"v", 1},
-            {"repo", repo.str()},
-            {"machine", step.machine.value().str()},
-            {"old", old_rev ? Json(old_rev->str()) : Json(nullptr)},
-            {"rev", step.update.new_rev.value().str()},
-            {"build", build.str()}};
+    Json line{{"v", 1},
+              {"repo", repo.str()},
+              {"machine", step.machine.value().str()},
+              {"old", old_rev ? Json(old_rev->str()) : Json(nullptr)},
+              {"rev", step.update.new_rev.value().str()},
+              {"build", build.str()}};
+    if (step.tree) {
+        line["tree"] = *step.tree;
+    }
+    return line;
 }
 
 void Answers::take(std::string_view line, const std::vector<Step>& steps) {

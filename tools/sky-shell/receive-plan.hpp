@@ -48,7 +48,8 @@ struct Step {
     Kind kind = Kind::kRefuse;
     RefUpdate update;
     std::optional<Machine> machine;
-    std::string reason; ///< of a refusal: at most 60 columns
+    std::string reason;                             ///< of a refusal: at most 60 columns
+    std::optional<std::string> tree = std::nullopt; ///< of a commit that is built, once known
 };
 
 /// Decides by names alone, and by what git would find wrong only after the build: a ref named

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <fcntl.h>
+#include <sstream>
 #include <system_error>
 #include <unistd.h>
 
@@ -93,27 +94,34 @@ std::vector<Repo> list_repos(const Session& session) {
     return repos;
 }
 
-std::set<Revision> commits_among(const Session& session, const Repo& repo, const BuildId& build,
-                                 const std::set<Revision>& revs) {
+std::map<Revision, std::string> commits_among(const Session& session, const Repo& repo,
+                                              const BuildId& build,
+                                              const std::set<Revision>& revs) {
     if (revs.empty()) {
         return {};
     }
     std::string names;
     for (const auto& rev : revs) {
-        names += rev.str() + "\n";
+        names += fmt::format("{0}\n{0}^{{tree}}\n", rev.str());
     }
     const auto said = git_command(session, repo, build)
                           .args({"-C", session.repo(repo).string(), "cat-file",
-                                 "--batch-check=%(objectname) %(objecttype)"})
+                                 "--batch-check=%(objecttype) %(objectname)"})
                           .capture(names, names.size() * 2 + 65536, std::chrono::seconds(60), true);
     if (said.exit_code != 0) {
         fail(ExitCode::kIo, "cannot read repository '{}': {}", repo.str(),
              printable(said.err, 200));
     }
-    std::set<Revision> commits;
+    constexpr std::string_view kTree = "tree ";
+    std::istringstream lines(said.out);
+    std::map<Revision, std::string> commits;
     for (const auto& rev : revs) {
-        if (said.out.find(rev.str() + " commit\n") != std::string::npos) {
-            commits.insert(rev);
+        std::string itself;
+        std::string tree;
+        std::getline(lines, itself);
+        std::getline(lines, tree);
+        if (itself == "commit " + rev.str() && tree.starts_with(kTree)) {
+            commits.emplace(rev, tree.substr(kTree.size()));
         }
     }
     return commits;

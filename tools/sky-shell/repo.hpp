@@ -3,6 +3,7 @@
 
 #include "sky-shell/session.hpp"
 
+#include <map>
 #include <set>
 #include <vector>
 
@@ -21,10 +22,10 @@ void tidy_repo(const Session& session, const Repo& repo) noexcept;
 /// All repos of the tenant, by name. Throws Error when the directory can not be read.
 [[nodiscard]] std::vector<Repo> list_repos(const Session& session);
 
-/// Those of `revs` that are commits in the repo; one git for all. Throws Error(kIo) for a repo that
-/// does not open.
-[[nodiscard]] std::set<Revision> commits_among(const Session& session, const Repo& repo,
-                                               const BuildId& build,
-                                               const std::set<Revision>& revs);
+/// Those of `revs` that are commits in the repo, each with its tree; one git for all.
+/// Throws Error(kIo) for a repo that does not open.
+[[nodiscard]] std::map<Revision, std::string> commits_among(const Session& session,
+                                                            const Repo& repo, const BuildId& build,
+                                                            const std::set<Revision>& revs);
 
 } // namespace sky::shell
