@@ -12,6 +12,7 @@
   libgit2,
   libnl,
   libsodium,
+  nettle,
   nftables,
   nlohmann_json,
   zstd,
@@ -49,6 +50,7 @@ stdenv.mkDerivation {
     libgit2
     libnl
     libsodium
+    nettle
     nftables
     nlohmann_json
     zstd
