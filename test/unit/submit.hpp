@@ -33,6 +33,7 @@ inline Config config(const std::filesystem::path& state = "/nowhere") {
     Config out;
     out.host = "n1";
     out.state = state;
+    out.shared = state;
     out.tenants[Tenant::parse("alice")] = {
         .uid = 3001,
         .quota = {.machines = 4, .vcpu = 4, .mem_mib = 2048, .disk_mib = 8192, .cache_mib = 1}};
