@@ -235,7 +235,7 @@ class LocalScheduler : public Scheduler {
     /// The lines of `register` from the registry itself, if each machine has its entry.
     std::optional<std::vector<Json>> entries(const Tenant& tenant, const Repo& repo,
                                              const std::vector<Machine>& machines) const {
-        const Registry registry = load_registry(config_.state);
+        const Registry registry = load_registry(config_.shared);
         std::vector<Json> lines;
         for (const Machine& machine : machines) {
             const auto* entry = registry.find({tenant, repo, machine});
