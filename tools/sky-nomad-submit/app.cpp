@@ -2,6 +2,7 @@
 #include "sky-nomad-submit/app.hpp"
 
 #include "sky-nomad-submit/reconcile.hpp"
+#include "sky-nomad-submit/tenant.hpp"
 #include "sky-nomad-submit/verbs.hpp"
 
 #include <sky/error.hpp>
@@ -92,6 +93,13 @@ int app(Cli& cli) {
     }
     app.add_subcommand("reconcile", "root: ensure for each tenant, then records against what runs")
         ->callback([&verb] { verb = "reconcile"; });
+    std::string tenant;
+    auto* tenants = app.add_subcommand("tenant", "root: a tenant's part of the cluster");
+    tenants->require_subcommand(1);
+    tenants->add_subcommand("add", "make its namespace; the operator's token is in NOMAD_TOKEN")
+        ->callback([&verb] { verb = "tenant"; })
+        ->add_option("TENANT", tenant)
+        ->required();
     cli.examples(kExamples);
     cli.parse();
 
@@ -99,9 +107,12 @@ int app(Cli& cli) {
     if (verb == "reconcile") {
         return reconcile(config, options.dry_run);
     }
+    if (verb == "tenant") {
+        return tenant_add(config, tenant);
+    }
     const Caller caller =
         cross(config, config.accounts.deploy, kTool, verb, options.changes_the_verb());
-    const auto scheduler = make_local_scheduler(config);
+    const auto scheduler = make_scheduler(config);
     const Desk desk{.config = config,
                     .scheduler = *scheduler,
                     .caller = caller,

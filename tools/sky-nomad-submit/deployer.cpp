@@ -166,8 +166,10 @@ Verdict Deployer::restart(Job& job) {
     job.record.did.at = now_text();
     save(job);
     const std::string address = outcome.last->address.empty() ? "" : outcome.last->address.front();
-    return {.text = fmt::format("restarted on {}, {}", config_.host, address),
+    const std::string host = outcome.last->host.value_or(config_.host);
+    return {.text = fmt::format("restarted on {}, {}", host, address),
             .state = "running",
+            .host = host,
             .address = address};
 }
 
@@ -330,6 +332,7 @@ Verdict Deployer::came_up(Job& job, const Admitted& what, const Outcome& outcome
     const auto held = job.record.held_back();
     job.record.did = {.state = MachineRecord::State::kRunning,
                       .rev = what.spec.rev,
+                      .job = outcome.last->rev != what.spec.rev ? outcome.last->rev : std::nullopt,
                       .spec = what.spec.hash(),
                       .at = now_text(),
                       .session = job.session,
@@ -339,12 +342,18 @@ Verdict Deployer::came_up(Job& job, const Admitted& what, const Outcome& outcome
     save(job);
     const auto& addresses = outcome.last->address;
     const std::string address = addresses.empty() ? "" : addresses.front();
+    const std::string host = outcome.last->host.value_or(config_.host);
     if (held) {
-        return {.code = 1, .stage = "start", .text = *held, .state = "running", .address = address};
+        return {.code = 1,
+                .stage = "start",
+                .text = *held,
+                .state = "running",
+                .host = host,
+                .address = address};
     }
-    return {.text = fmt::format("running on {}{}{}", config_.host, address.empty() ? "" : ", ",
-                                address),
+    return {.text = fmt::format("running on {}{}{}", host, address.empty() ? "" : ", ", address),
             .state = "running",
+            .host = host,
             .address = address};
 }
 

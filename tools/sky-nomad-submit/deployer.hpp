@@ -38,6 +38,7 @@ struct Verdict {
     std::string stage = {};   ///< "admit" or "start", when code is not 0
     std::string text = {};    ///< what went wrong, or how it went: a line for people
     std::string state = {};   ///< running, stopped, failed
+    std::string host = {};    ///< where it runs
     std::string address = {}; ///< the first, if it runs
     bool quiet = false;       ///< people need not hear of it
 };

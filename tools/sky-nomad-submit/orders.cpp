@@ -85,7 +85,7 @@ void Orders::tell(const Machine& machine, Json object, const Verdict& verdict) {
         crew_.say(fmt::format("=====> {} {}", machine.str(), verdict.text));
         object["result"] = {
             {"state", verdict.state},
-            {"host", desk_.config.host},
+            {"host", verdict.host.empty() ? desk_.config.host : verdict.host},
             {"address", verdict.address.empty() ? Json(nullptr) : Json(verdict.address)}};
     }
     crew_.answer(object);

@@ -78,7 +78,7 @@ Records::All all_records(const Config& config) {
 }
 
 int repair(const Config& config, bool dry_run) {
-    const auto scheduler = make_local_scheduler(config);
+    const auto scheduler = make_scheduler(config);
     const auto plan = plan_repairs(all_records(config), scheduler->list(std::nullopt));
     Caller root;
     root.root = true;

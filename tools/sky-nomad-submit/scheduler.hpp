@@ -18,15 +18,15 @@ namespace sky::submit {
 /// A machine as the scheduler sees it: the state line of doc/interfaces.md, "sky-vm-run".
 struct MachineState {
     MachinePath path;
-    std::string state; ///< fetching starting running ready backoff stopped failed
-    std::optional<Revision> rev;
-    std::optional<std::string> spec;
-    std::optional<std::string> host;
-    std::optional<std::string> alloc; ///< Nomad's allocation
-    std::optional<std::string> since;
-    std::vector<std::string> address;
+    std::string state = {}; ///< fetching starting running ready backoff stopped failed
+    std::optional<Revision> rev = {};
+    std::optional<std::string> spec = {};
+    std::optional<std::string> host = {};
+    std::optional<std::string> alloc = {}; ///< Nomad's allocation
+    std::optional<std::string> since = {};
+    std::vector<std::string> address = {};
     std::int64_t restarts = 0;
-    std::optional<std::string> why;
+    std::optional<std::string> why = {};
     bool lives = false; ///< a process of it is there
 
     /// Something of it lives, or will by itself.
@@ -89,7 +89,9 @@ class Scheduler {
     virtual int logs(const MachinePath& path, bool follow, std::int64_t lines) = 0;
 };
 
-/// The embedded default: `sky-vm-run` of this host, through sudo.
+/// Nomad where the configuration has it, else `sky-vm-run` of this host.
+[[nodiscard]] std::unique_ptr<Scheduler> make_scheduler(const Config& config);
+/// `sky-vm-run` of this host, through sudo.
 [[nodiscard]] std::unique_ptr<Scheduler> make_local_scheduler(const Config& config);
 
 } // namespace sky::submit

@@ -1,0 +1,71 @@
+#!/usr/bin/env bats
+# A push to any of three hosts: Nomad runs the machine on one of them, and every host knows.
+load ../lib/cluster
+
+setup_file() {
+    load ../lib/cluster
+    work_tree shop
+    remotes
+}
+setup() { cd "$WORK" || return; }
+teardown_file() {
+    cd "$WORK" || return 0
+    git ls-remote n1 'refs/heads/*' | sed 's|.*refs/heads/|:refs/heads/|' | xargs -r git push -q n1 || true
+}
+
+@test "the first push to one of the hosts boots the machine on a host that Nomad chose" {
+    machines www="$(site "one of www")"
+    run -0 push_to n1 main:www
+    says '[new branch]'
+    says 'running on n'
+    is_up www
+    [ "$(page_of www)" = "one of www" ]
+    nomad_api GET "job/$(account alice).shop.www?namespace=sky-$(account alice)" | jq -e '.Status == "running"'
+}
+
+@test "every host says the same of it" {
+    local host
+    for host in n1 n2 n3; do
+        [ "$(at "$host" alice status shop/www --json | jq -c '[.state, .rev, .host]')" = \
+            "[\"running\",\"$(git rev-parse HEAD)\",\"$(host_of www)\"]" ]
+    done
+}
+
+@test "a push of the same system from another host restarts nothing" {
+    local before
+    before=$(page_of www starts)
+    git commit -q --allow-empty -m "the same machine"
+    run -0 push_to n2 main:www
+    says 'not restarted'
+    [ "$(page_of www starts)" = "$before" ]
+    [ "$(field www .rev)" = "$(git rev-parse HEAD)" ]
+}
+
+@test "a changed machine pushed to a third host comes up anew and keeps its files" {
+    local before
+    before=$(page_of www starts)
+    machines www="$(site "two of www")"
+    run -0 push_to n3 main:www
+    [ "$(page_of www)" = "two of www" ]
+    [ "$(page_of www starts | head -n "$(wc -l <<<"$before")")" = "$before" ]
+}
+
+@test "stop waits until it is gone, from any host; restart brings it back" {
+    run -0 at n2 alice stop shop/www
+    [ "$(HOST_NOW=n3 field www)" = stopped ]
+    [ -z "$(processes_of_uid "$(machine_uid www)")" ]
+    run -0 at n3 alice restart shop/www
+    is_up www
+    [ "$(page_of www)" = "two of www" ]
+}
+
+@test "the console, from another host" {
+    run -0 at n2 alice logs shop/www
+    [ -n "$output" ]
+}
+
+@test "deleting the branch stops the machine and takes its job away" {
+    run -0 push_to n2 :www
+    [ -z "$(processes_of_uid "$(machine_uid www)")" ]
+    nomad_api GET "jobs?namespace=sky-$(account alice)" | jq -e 'map(select(.Stop | not)) == []'
+}

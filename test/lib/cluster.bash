@@ -1,0 +1,26 @@
+# What the files in test/cluster share, on top of e2e.bash: hosts, and Nomad as an operator sees it.
+# shellcheck shell=bash
+load ../lib/e2e
+
+cluster() { "$SKY_SOURCE/test/lib/cluster" "$1" "$SKY_HOST" "${@:2}"; }
+on() { cluster on "$@"; }
+nomad_api() { cluster api "$@"; }
+
+# A tenant's ssh to one host: at n2 alice status. `sky` asks HOST_NOW, n1 unless said otherwise.
+at() { ssh -nT -F "$SKY_HOST/ssh_config" "$1-$2" "${@:3}"; }
+sky() { at "${HOST_NOW:-n1}" "${TENANT:-alice}" "$@"; }
+
+# The work tree's remotes are the hosts: git push n2 main:www.
+remotes() {
+    local host
+    git remote remove sky 2>/dev/null || true
+    for host in n1 n2 n3 n4; do git remote add "$host" "$host-$TENANT:$REPO"; done
+}
+push_to() { git push "$1" "${@:2}" 2>&1 </dev/null; }
+host_of() { field "$1" .host; }
+# A guest answers on its own host alone: other hosts have no route to it.
+page_of() { # MACHINE [FILE]
+    on "$(host_of "$1")" curl -sS --fail --max-time 20 --retry 30 --retry-delay 1 --retry-connrefused \
+        "http://$(address "$1")/${2:-}"
+}
+machine_uid() { jq -re --arg m "$(account "$TENANT").$REPO.$1" '.machines[$m].uid' "$SKY_HOST/shared/registry.json"; }
