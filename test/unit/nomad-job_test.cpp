@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "catch.hpp"
 
+#include "unit/submit.hpp"
 #include <sky-nomad-submit/nomad-job.hpp>
 #include <sky/nomad/client.hpp>
-#include "unit/submit.hpp"
 
 using namespace sky;
 using namespace sky::submit;

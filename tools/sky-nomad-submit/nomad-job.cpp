@@ -26,14 +26,13 @@ Json task(const Config& config, const char* name, const char* verb, const Machin
 }
 
 Json leader(const Config& config, const Spec& spec) {
-    const auto& nomad = config.nomad.value();
     Json out = task(config, "vm", "run", spec.path);
     out["Leader"] = true;
     out["KillSignal"] = "SIGTERM";
     out["KillTimeout"] = (spec.stop_s + kKillSlack) * kSecond;
     out["Env"] = {{"SKY_SPEC", spec.dump()}};
-    out["Resources"] = {{"CPU", spec.vcpu * nomad.vcpu_mhz},
-                        {"MemoryMB", static_cast<std::int64_t>(spec.mem_mib) + nomad.overhead_mib}};
+    const Demand demand = demand_of(config, spec);
+    out["Resources"] = {{"CPU", demand.mhz}, {"MemoryMB", demand.mib}};
     return out;
 }
 
@@ -116,6 +115,12 @@ Json nomad_job(const Config& config, const Spec& spec, const std::optional<std::
             {"TaskGroups", {group}}};
 }
 
+Demand demand_of(const Config& config, const Spec& spec) {
+    const auto& nomad = config.nomad.value();
+    return {.mhz = static_cast<std::int64_t>(spec.vcpu) * nomad.vcpu_mhz,
+            .mib = static_cast<std::int64_t>(spec.mem_mib) + nomad.overhead_mib};
+}
+
 std::optional<std::string> changed_by_nomad(const Json& sent, const Json& there) {
     return first_difference(sent, there, "");
 }
@@ -192,28 +197,6 @@ MachineState nomad_state(const Json& job, const Allocation* newest,
         }
     }
     return out;
-}
-
-std::string not_placed(const Json& evaluation) {
-    const auto failed = evaluation.find("FailedTGAllocs");
-    if (failed == evaluation.end() || !failed->is_object() || failed->empty()) {
-        return "no host has room";
-    }
-    const Json& metric = failed->begin().value();
-    std::string text =
-        fmt::format("no host has room: {} looked at", number_of(metric, "NodesEvaluated"));
-    for (const auto& [key, words] : {std::pair{"DimensionExhausted", "lack {}"},
-                                     std::pair{"ConstraintFiltered", "are not {}"}}) {
-        const auto counts = metric.find(key);
-        if (counts == metric.end() || !counts->is_object()) {
-            continue;
-        }
-        for (const auto& [what, count] : counts->items()) {
-            text += fmt::format(", {} {}", count.is_number() ? count.get<int>() : 0,
-                                fmt::format(fmt::runtime(words), printable(what, 60)));
-        }
-    }
-    return text;
 }
 
 } // namespace sky::submit

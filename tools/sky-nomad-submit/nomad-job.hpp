@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "sky-nomad-submit/room.hpp"
 #include "sky-nomad-submit/scheduler.hpp"
 
 #include <sky/config.hpp>
@@ -18,6 +19,9 @@ namespace sky::submit {
 /// class lie, if it has any.
 [[nodiscard]] Json nomad_job(const Config& config, const Spec& spec,
                              const std::optional<std::string>& host);
+
+/// What it takes of a host in Nomad's accounts.
+[[nodiscard]] Demand demand_of(const Config& config, const Spec& spec);
 
 /// Where `there`, which Nomad read back, lacks or changes something of `sent`: the key's path, or
 /// nothing. What Nomad adds does not count. Nomad drops keys that it does not know without a word,
@@ -48,8 +52,5 @@ struct Allocation {
 /// a hint: it counts when it is of that allocation.
 [[nodiscard]] MachineState nomad_state(const Json& job, const Allocation* newest,
                                        const std::optional<MachineState>& said);
-
-/// Why an evaluation placed nothing: a sentence made of Nomad's counts.
-[[nodiscard]] std::string not_placed(const Json& evaluation);
 
 } // namespace sky::submit

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "sky-nomad-submit/nomad-job.hpp"
+#include "sky-nomad-submit/room.hpp"
 #include "sky-nomad-submit/scheduler.hpp"
 
 #include <sky/cli.hpp>
@@ -87,9 +88,9 @@ class NomadScheduler : public Scheduler {
     struct Following {
         MachinePath path;
         std::optional<std::uint64_t> version; ///< of the job
-        std::string evaluation;               ///< empty: none to look at
         std::optional<std::string> before;    ///< what was said before: no answer to this
         seconds limit;
+        Demand demand = {}; ///< for who is told that no host has it
     };
 
     Client& nomad();
@@ -100,9 +101,10 @@ class NomadScheduler : public Scheduler {
     std::vector<Allocation> allocations(const MachinePath& path);
     std::optional<std::string> said_text(const MachinePath& path) const;
     std::optional<MachineState> said(const MachinePath& path) const;
-    Json enter(const Spec& spec);
+    std::uint64_t enter(const Spec& spec);
     Outcome follow(const Following& what, const Watch& watch);
     bool released(const MachinePath& path);
+    std::vector<Room> rooms();
 
     const Config& config_;
     State state_;
@@ -134,17 +136,17 @@ std::optional<MachineState> NomadScheduler::said(const MachinePath& path) const 
     return text ? std::optional(MachineState::parse(*text)) : std::nullopt;
 }
 
-/// Registers the job, unless it is there as it should be. What Nomad answered: the evaluation.
-Json NomadScheduler::enter(const Spec& spec) {
+/// Registers the job, unless it is there as it should be. Its version.
+std::uint64_t NomadScheduler::enter(const Spec& spec) {
     const Json job = nomad_job(config_, spec, std::nullopt);
     for (int round = 1;; ++round) {
         const auto there = nomad().find(job_path(spec.path), in(spec.path));
         if (spec_of(there) == spec.hash()) {
             // Its revision is that of its first registration.
-            return {{"EvalID", ""}, {"JobVersion", there->at("Version")}};
+            return there->at("Version").get<std::uint64_t>();
         }
         try {
-            Json answer = nomad().put(
+            nomad().put(
                 "jobs", in(spec.path),
                 {{"Job", job}, {"EnforceIndex", true}, {"JobModifyIndex", modify_index(there)}},
                 Client::Again::kNever);
@@ -153,8 +155,7 @@ Json NomadScheduler::enter(const Spec& spec) {
                 fail(ExitCode::kConfig,
                      "nomad did not take '{}' of a job (Nomad 1.10.2 or newer is needed)", *key);
             }
-            answer["JobVersion"] = now.at("Version");
-            return answer;
+            return now.at("Version").get<std::uint64_t>();
         } catch (const Error& e) {
             const bool again = e.code() == ExitCode::kBusy || e.code() == ExitCode::kUnavailable;
             if (!again || round == kRegisterTries) {
@@ -166,12 +167,11 @@ Json NomadScheduler::enter(const Spec& spec) {
 }
 
 Outcome NomadScheduler::start(const Spec& spec, const Watch& watch) {
-    const Json entered = enter(spec);
     return follow({.path = spec.path,
-                   .version = entered.at("JobVersion").get<std::uint64_t>(),
-                   .evaluation = text_of(entered, "EvalID"),
+                   .version = enter(spec),
                    .before = std::nullopt,
-                   .limit = seconds(spec.ready_s + spec.stop_s) + kSlack},
+                   .limit = seconds(spec.ready_s + spec.stop_s) + kSlack,
+                   .demand = demand_of(config_, spec)},
                   watch);
 }
 
@@ -192,13 +192,9 @@ Outcome NomadScheduler::follow(const Following& what, const Watch& watch) {
                        : std::nullopt;
             ask = Clock::now() + (mine ? kAskNomad : kLook);
             if (!mine && Clock::now() > place_end) {
-                const Json evaluation =
-                    what.evaluation.empty()
-                        ? Json::object()
-                        : nomad().get("evaluation/" + what.evaluation, in(what.path));
                 return {.exit_code = code(ExitCode::kUnavailable),
                         .last = std::nullopt,
-                        .said = not_placed(evaluation)};
+                        .said = "no host has room: " + lacking(rooms(), what.demand, std::nullopt)};
             }
         }
         const auto text = mine ? said_text(what.path) : std::nullopt;
@@ -227,6 +223,11 @@ Outcome NomadScheduler::follow(const Following& what, const Watch& watch) {
         }
         std::this_thread::sleep_for(kLook);
     }
+}
+
+std::vector<Room> NomadScheduler::rooms() {
+    return rooms_of(nomad().get("nodes", {{"resources", "true"}}),
+                    nomad().get("allocations", {{"namespace", "*"}, {"resources", "true"}}));
 }
 
 /// Its owner record says that nothing of it lives, or it never had an owner.
@@ -283,7 +284,6 @@ Outcome NomadScheduler::restart(const MachinePath& path, const Watch& watch) {
                 Client::Again::kNever);
     return follow({.path = path,
                    .version = std::nullopt,
-                   .evaluation = "",
                    .before = before,
                    .limit = seconds(config_.machine.stop_s + config_.machine.ready_s) + kSlack},
                   watch);

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+#include "catch.hpp"
+
+#include <sky-nomad-submit/room.hpp>
+
+#include <nlohmann/json.hpp>
+
+using namespace sky;
+using namespace sky::submit;
+
+namespace {
+
+Json node(const char* name, int mib, const char* status = "ready") {
+    return {{"ID", std::string("id-") + name},
+            {"Name", name},
+            {"Status", status},
+            {"SchedulingEligibility", "eligible"},
+            {"NodeResources", {{"Cpu", {{"CpuShares", 4000}}}, {"Memory", {{"MemoryMB", mib}}}}},
+            {"ReservedResources", {{"Cpu", {{"CpuShares", 100}}}, {"Memory", {{"MemoryMB", 24}}}}}};
+}
+
+Json allocation(const char* id, const char* host, int mib, const char* state = "running") {
+    return {{"ID", id},
+            {"NodeID", std::string("id-") + host},
+            {"ClientStatus", state},
+            {"AllocatedResources",
+             {{"Tasks",
+               {{"vm", {{"Cpu", {{"CpuShares", 500}}}, {"Memory", {{"MemoryMB", mib}}}}},
+                {"cleanup", {{"Cpu", {{"CpuShares", 50}}}, {"Memory", {{"MemoryMB", 64}}}}}}}}}};
+}
+
+} // namespace
+
+TEST_CASE("what is left on a host is what nobody has and the host does not keep", "[nomad]") {
+    const auto rooms = rooms_of({node("n2", 1024, "down"), node("n1", 1024)},
+                                {allocation("a", "n1", 300), allocation("b", "n1", 300, "complete"),
+                                 allocation("c", "gone", 300)});
+    REQUIRE(rooms.size() == 2);
+    CHECK(rooms[0].host == "n1");
+    CHECK(rooms[0].left() == Demand{3400, 700});
+    CHECK(lacking(rooms, {100, 800}, std::nullopt) == "n1 lacks 100 MiB, n2 is down");
+    CHECK(lacking(rooms, {4000, 800}, "n2") == "n1 does not have its volumes, n2 is down");
+    CHECK(lacking(rooms, {4000, 100}, "n1") == "n1 lacks 600 MHz, n2 does not have its volumes");
+    CHECK(lacking({}, {1, 1}, std::nullopt) == "there is no host");
+}
+
+TEST_CASE("one host may be lost while the others have room for its machines", "[nomad]") {
+    const Json nodes{node("n1", 1024), node("n2", 1024), node("n3", 1024)};
+    const auto with = [&](const Json& allocations) { return rooms_of(nodes, allocations); };
+    CHECK_FALSE(not_spared(with(Json::array()), {500, 900}));
+    CHECK(not_spared(with(Json::array()), {500, 1100}));
+    // Two hosts of 1000 hold 600 and 600 and the new 300; the third's 600 has no place then.
+    const Json full{allocation("a", "n1", 600), allocation("b", "n2", 600),
+                    allocation("c", "n3", 600)};
+    CHECK(not_spared(with(full), {500, 300}));
+    const Json light{allocation("a", "n1", 300), allocation("b", "n2", 300),
+                     allocation("c", "n3", 300)};
+    CHECK_FALSE(not_spared(with(light), {500, 300}));
+    // A host that is down spares nobody.
+    CHECK(not_spared(rooms_of({node("n1", 1024), node("n2", 1024, "down")}, Json::array()),
+                     {500, 300}) == "n1");
+}
