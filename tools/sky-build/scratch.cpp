@@ -2,6 +2,7 @@
 #include <sky-build/scratch.hpp>
 
 #include <sky/error.hpp>
+#include <sky/freed.hpp>
 #include <sky/name.hpp>
 
 #include <dirent.h>
@@ -15,10 +16,6 @@ namespace sky::build {
 
 namespace {
 
-struct CloseDir {
-    void operator()(DIR* directory) const noexcept { ::closedir(directory); }
-};
-
 void remove_at(int parent, const char* name) noexcept {
     if (::unlinkat(parent, name, 0) == 0) {
         return;
@@ -28,8 +25,8 @@ void remove_at(int parent, const char* name) noexcept {
     if (path) {
         [[maybe_unused]] const int changed = ::fchmodat(parent, name, 0700, 0);
         Fd readable(::openat(path.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-        if (const std::unique_ptr<DIR, CloseDir> dir{readable ? ::fdopendir(readable.release())
-                                                              : nullptr}) {
+        if (const std::unique_ptr<DIR, Freed<::closedir>> dir{
+                readable ? ::fdopendir(readable.release()) : nullptr}) {
             while (const dirent* entry = ::readdir(dir.get())) {
                 const std::string child = static_cast<const char*>(entry->d_name);
                 if (child != "." && child != "..") {

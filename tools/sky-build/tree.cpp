@@ -3,6 +3,7 @@
 
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
+#include <sky/freed.hpp>
 
 #include <git2.h>
 
@@ -16,14 +17,6 @@ namespace sky::build {
 
 namespace {
 
-/// libgit2's objects, each freed by its own function.
-template <auto Free>
-struct Freed {
-    template <typename T>
-    void operator()(T* object) const noexcept {
-        Free(object);
-    }
-};
 using TreePtr = std::unique_ptr<git_tree, Freed<git_tree_free>>;
 using BlobPtr = std::unique_ptr<git_blob, Freed<git_blob_free>>;
 using CommitPtr = std::unique_ptr<git_commit, Freed<git_commit_free>>;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <sky-net-setup/firewall.hpp>
 #include <sky/error.hpp>
+#include <sky/freed.hpp>
 #include <sky/name.hpp>
 
 #include <memory>
@@ -10,10 +11,7 @@
 namespace sky::net {
 
 void load_rules(const std::string& commands) {
-    struct Free {
-        void operator()(nft_ctx* ctx) const noexcept { nft_ctx_free(ctx); }
-    };
-    const std::unique_ptr<nft_ctx, Free> nft(nft_ctx_new(NFT_CTX_DEFAULT));
+    const std::unique_ptr<nft_ctx, Freed<nft_ctx_free>> nft(nft_ctx_new(NFT_CTX_DEFAULT));
     if (!nft || nft_ctx_buffer_output(nft.get()) != 0 || nft_ctx_buffer_error(nft.get()) != 0) {
         throw std::bad_alloc();
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <sky-net-setup/link.hpp>
 #include <sky/error.hpp>
+#include <sky/freed.hpp>
 
 #include <arpa/inet.h>
 #include <memory>
@@ -13,17 +14,10 @@
 namespace sky::net {
 namespace {
 
-template <auto Free>
-struct Deleter {
-    template <typename T>
-    void operator()(T* pointer) const noexcept {
-        Free(pointer);
-    }
-};
-using LinkPtr = std::unique_ptr<rtnl_link, Deleter<rtnl_link_put>>;
-using CachePtr = std::unique_ptr<nl_cache, Deleter<nl_cache_free>>;
-using AddrPtr = std::unique_ptr<nl_addr, Deleter<nl_addr_put>>;
-using RouteAddrPtr = std::unique_ptr<rtnl_addr, Deleter<rtnl_addr_put>>;
+using LinkPtr = std::unique_ptr<rtnl_link, Freed<rtnl_link_put>>;
+using CachePtr = std::unique_ptr<nl_cache, Freed<nl_cache_free>>;
+using AddrPtr = std::unique_ptr<nl_addr, Freed<nl_addr_put>>;
+using RouteAddrPtr = std::unique_ptr<rtnl_addr, Freed<rtnl_addr_put>>;
 
 void check(int result, std::string_view what, const std::string& name) {
     if (result < 0) {
