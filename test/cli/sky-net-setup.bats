@@ -46,11 +46,14 @@ load net-lib
     daemon=$(cat "$dir/state/net/sknb1.pid")
     up www
     [ "$before" = "$(state_of_host)" ]
-    play www && attach www && attach www
+    play www
+    attach www
+    attach www
     attached=$(state_of_host)
     up www # its runner lives: left alone
     diff <(echo "$attached") <(state_of_host)
-    [ "$daemon" = "$(cat "$dir/state/net/sknb1.pid")" ] && kill -0 "$daemon"
+    [ "$daemon" = "$(cat "$dir/state/net/sknb1.pid")" ]
+    kill -0 "$daemon"
     net list | grep -q 'alice/infra/www .* sknt1x0 .* attached'
     [ "$(net list --json | jq -r '.interfaces[0].address')" = 10.99.1.10 ]
 }
@@ -103,15 +106,19 @@ load net-lib
     echo "heard: $(cat "$dir/heard")"
     [ "$(tr '\n' ' ' <"$dir/heard")" = "ready honest arp arp-probe last " ]
     # Another MAC, another address: cut off until it is itself again.
-    ip -n "$n-www" link set eth0 down && ip -n "$n-www" link set eth0 address 02:5f:00:00:00:77 up
+    ip -n "$n-www" link set eth0 down
+    ip -n "$n-www" link set eth0 address 02:5f:00:00:00:77 up
     run -1 dhcp www
-    ip -n "$n-www" link set eth0 down && ip -n "$n-www" link set eth0 address "$(mac www)" up
+    ip -n "$n-www" link set eth0 down
+    ip -n "$n-www" link set eth0 address "$(mac www)" up
     run -0 dhcp www
 }
 
 @test "net: guests reach neither the host nor other tenants" {
     boot www bob
-    serve host 80 && serve bob 80 && serve www 80
+    serve host 80
+    serve bob 80
+    serve www 80
     for each in 198.51.100.2 10.99.1.1 10.99.2.1 10.99.2.10; do
         run ! in_guest www curl -sS --max-time 1 "http://$each/"
         [[ $output != *10.99* ]]
@@ -127,7 +134,9 @@ load net-lib
 
 @test "net: tenants' and machines' uids reach the egress list and nothing else" {
     boot www
-    serve world 80 && serve host 80 && serve www 80
+    serve world 80
+    serve host 80
+    serve www 80
     for each in 127.0.0.1 198.51.100.2 10.99.1.1 10.99.1.10 198.51.100.1 203.0.113.1; do
         [[ $(host curl -sS --max-time 5 "http://$each/") == *.*.*.* ]] # root goes everywhere
     done
@@ -151,7 +160,8 @@ c, _ = s.accept(); os.setgroups([]); os.setgid(64001); os.setuid(64001); c.senda
 }
 
 @test "net: a tap opens for its machine alone, with the queues it was made for" {
-    box www && up www 2
+    box www
+    up www 2
     run ! ip netns exec "$n-box-www" timeout 5 "$here/net-guest" run 2100004 sky0 2 "$(mac www)" "$n-www"
     [[ $output == *"not permitted"* ]]
     run ! ip netns exec "$n-box-www" timeout 5 "$here/net-guest" run 2100000 sky0 1 "$(mac www)" "$n-www"
@@ -159,7 +169,8 @@ c, _ = s.accept(); os.setgroups([]); os.setgid(64001); os.setuid(64001); c.senda
     up www 1 # the manifest changed: made anew
     run ! ip netns exec "$n-box-www" timeout 5 "$here/net-guest" run 2100000 sky0 2 "$(mac www)" "$n-www"
     up www 2
-    play www 2 && attach www
+    play www 2
+    attach www
     ip -n "$n-www" link set eth0 up
     dhcp www
     # Nothing is left inside, and nothing can be made there.
@@ -194,7 +205,9 @@ c, _ = s.accept(); os.setgroups([]); os.setgid(64001); os.setuid(64001); c.senda
 }
 
 @test "net: down before attach removes the taps inside the sandbox" {
-    box www && up www && down www
+    box www
+    up www
+    down www
     [ -z "$(links box-www)" ]
 }
 
@@ -206,7 +219,9 @@ c, _ = s.accept(); os.setgroups([]); os.setgid(64001); os.setuid(64001); c.senda
     idle() { [ "$(net list | grep -c unused)" = 2 ]; }
     eventually idle
     net boundary --off
-    [ -z "$(links host)" ] && [ -z "$(host nft list tables)" ] && [ -z "$(net list)" ]
+    [ -z "$(links host)" ]
+    [ -z "$(host nft list tables)" ]
+    [ -z "$(net list)" ]
     [ "$(host cat /proc/sys/net/ipv4/ip_forward)" = 0 ]
 }
 
@@ -240,7 +255,8 @@ c, _ = s.accept(); os.setgroups([]); os.setgid(64001); os.setuid(64001); c.senda
     host nft flush ruleset
     box_again() { ip netns del "$n-box-www" && ip netns del "$n-www" && box www; }
     box_again
-    up www && play www
+    up www
+    play www
     host nft flush ruleset
     attach www
     host nft list table bridge skn | grep -q sknt1x0
@@ -264,7 +280,8 @@ c, _ = s.accept(); os.setgroups([]); os.setgid(64001); os.setuid(64001); c.senda
 }
 
 @test "net: two hosts on one kernel keep to their prefix" {
-    box www && up www
+    box www
+    up www
     mine=$(state_of_host)
     first=$dir
     dir=$dir/other && mkdir -p "$dir/state" && cp "$first/www.pid" "$dir"
@@ -272,7 +289,8 @@ c, _ = s.accept(); os.setgroups([]); os.setgid(64001); os.setuid(64001); c.senda
     sed -i 's/10\.99\./10.97./; s/10\.98\./10.96./' "$dir/config.json"
     sed -i 's/10\.99\./10.97./g; s/10\.98\./10.96./g' "$dir/state/registry.json"
     up www
-    host ip link show skmb1 && host ip link show sknb1
+    host ip link show skmb1
+    host ip link show sknb1
     [ "$(host nft list tables | wc -l)" = 4 ]
     down www
     net boundary --off

@@ -56,7 +56,8 @@ forged() {
     in_guest db busybox nslookup db 10.99.1.1 >/dev/null # now it knows the gateway
     gateway 02:5e:0a:63:01:01
     say kind=arp source=10.99.1.1 word=poison-refused
-    say word=after-poison && eventually heard after-poison
+    say word=after-poison
+    eventually heard after-poison
     gateway 02:5e:0a:63:01:01
     without bridge from_tap_arp drop
     without bridge from_tap drop

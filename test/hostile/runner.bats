@@ -222,7 +222,8 @@ beside() { # COMMAND...: on the host, until the test ends; ready once it says so
     mkdir -m 1777 "$TOP/open"
     local size=$((80 << 20))
     run -0 runner "head -c $size /dev/zero >full 2>/dev/null; n=\$(stat -c %s full); rm full; echo \$n"
-    [ "$output" -gt 0 ] && [ "$output" -le $((64 << 20)) ]
+    [ "$output" -gt 0 ]
+    [ "$output" -le $((64 << 20)) ]
     run -0 runner 'mkdir d; i=0; while [ $i -lt 70000 ] && echo >d/$i; do i=$((i + 1)); done 2>/dev/null; rm -rf d; echo $i'
     [ "$output" -lt 65536 ]
     run -0 twin mount "head -c $size /dev/zero >$TOP/open/full" # Twin: a directory without an end.
