@@ -18,33 +18,7 @@ configure() { # FILTER [NEW]: changes the host's configuration; $new in the filt
 }
 
 @test "the flake of the README that Skyflake began with, without a lock file, runs" {
-    cat >flake.nix <<'EOF'
-{
-  outputs = { self, nixpkgs }: {
-    nixosConfigurations =
-      let
-        mkHost = hostName:
-          nixpkgs.lib.nixosSystem {
-            modules = [ {
-              system.stateVersion = "22.11";
-              networking = { inherit hostName; };
-              services.openssh = {
-                enable = true;
-                permitRootLogin = "yes";
-              };
-              users.users.root.password = "";
-            } ];
-            system = "x86_64-linux";
-          };
-      in {
-        skytest1 = mkHost "skytest1";
-        skytest2 = mkHost "skytest2";
-        skytest3 = mkHost "skytest3";
-        skytest4 = mkHost "skytest4";
-      };
-  };
-}
-EOF
+    cp "$SKY_SOURCE/test/golden/guest/original.nix" flake.nix
     git add -A
     git commit -q -m "as in the README"
     run -0 push main:skytest1
