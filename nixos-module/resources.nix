@@ -20,6 +20,11 @@ in
   '';
 
   config = lib.mkIf cfg.enable {
+    # Nothing of a tenant's is kept running by a service manager.
+    systemd.services = lib.mapAttrs' (
+      _: user: lib.nameValuePair "user@${toString user.uid}" { enable = false; }
+    ) cfg.users;
+
     systemd.slices = {
       system = {
         overrideStrategy = "asDropin";

@@ -106,6 +106,11 @@ let
         "sshd_config" = config.services.openssh.extraConfig;
         "sudoers" = config.security.sudo.configFile;
         "warnings.json" = builtins.toJSON config.warnings;
+        "masked.json" = builtins.toJSON (
+          builtins.filter (name: !config.systemd.units.${name}.enable) (
+            map (user: "user@${toString user.uid}.service") (builtins.attrValues skyflake.users)
+          )
+        );
         "firewall.nft" = "table inet nixos-fw {\n${nftables.tables.nixos-fw.content}\n}\n";
       }
       // builtins.listToAttrs (

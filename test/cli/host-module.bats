@@ -164,6 +164,7 @@ effective() { # USER
     jq -e '.alice | .uid == 3001 and .gid == 3001 and .extraGroups == ["skyflake-tenants"] and (.createHome | not)
         and (.subordinate | not) and .shell == "/run/current-system/sw/bin/sky-shell"' "$GOLDEN/least/accounts.json"
     [ "$(jq -r '.tenants.alice.uid' "$GOLDEN/least/config.json")" = 3001 ]
+    [ "$(jq -c . "$GOLDEN/most/masked.json")" = '["user@3001.service","user@3002.service"]' ]
 }
 
 @test "nixos: a host that can not be is refused with sentences, a good one warns of nothing" {
