@@ -32,6 +32,7 @@ stdenv.mkDerivation {
       ./lib
       ./tools
       ./hooks
+      ./nomad
       ./doc/man
       ./nixos-module/guest
     ];

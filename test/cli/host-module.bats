@@ -172,3 +172,17 @@ effective() { # USER
     for host in "${hosts[@]}"; do [ "$(jq -c . "$GOLDEN/$host/warnings.json")" = '[]' ]; done
     [ "$(jq '[.[] | select(startswith("skyflake"))] | length' "$GOLDEN/refused/refusals.json")" = 9 ]
 }
+
+@test "nixos: the package is made with all that CMake installs" {
+    local root=$BATS_TEST_DIRNAME/../.. path entry found=0
+    while read -r path; do
+        [ -e "$root/$path" ] || continue # where it goes
+        found=$((found + 1))
+        entry=$path
+        until grep -qxE " *\./$entry" "$root/package.nix"; do
+            [[ $entry == */* ]] || { echo "package.nix: no $path" && return 1; }
+            entry=${entry%/*}
+        done
+    done < <(sed -n '/^install(/,/)/p' "$root/CMakeLists.txt" | grep -oE '[a-z][a-z-]*/[A-Za-z0-9._/-]+')
+    [ "$found" -ge 4 ]
+}
