@@ -28,8 +28,8 @@ class UsageError : public Error {
     explicit UsageError(const std::string& text) : Error(ExitCode::kUsage, text) {}
 };
 
-/// A system call failed. `errno_value` must have been captured right after it. Text: "WHAT:
-/// strerror".
+/// A system call failed with `errno_value`, captured right after it. Text: "WHAT: strerror", or
+/// "disk full: WHAT (the way out)". Full, broken, read-only storage is kIo, whatever `code` says.
 class SysError : public Error {
   public:
     SysError(int errno_value, const std::string& what, ExitCode code = ExitCode::kSystem);

@@ -100,6 +100,19 @@ std::optional<std::string> read_file_if_exists(const std::filesystem::path& path
     }
 }
 
+namespace {
+
+/// " '/path'" of an open file, or nothing: a pipe, a socket, no /proc.
+std::string name_of(int fd) {
+    std::array<char, 4096> target{};
+    const auto link = fmt::format("/proc/self/fd/{}", fd);
+    const ssize_t n = ::readlink(link.c_str(), target.data(), target.size());
+    const std::string_view name(target.data(), n > 0 ? static_cast<std::size_t>(n) : 0);
+    return name.starts_with('/') ? fmt::format(" '{}'", name) : "";
+}
+
+} // namespace
+
 void write_all(int fd, std::string_view data) {
     while (!data.empty()) {
         const ssize_t n = ::write(fd, data.data(), data.size());
@@ -108,7 +121,7 @@ void write_all(int fd, std::string_view data) {
                 continue;
             }
             const int saved = errno;
-            throw SysError(saved, "cannot write", ExitCode::kIo);
+            throw SysError(saved, "cannot write" + name_of(fd), ExitCode::kIo);
         }
         data.remove_prefix(static_cast<std::size_t>(n));
     }
@@ -159,7 +172,12 @@ void fill(const Fd& fd, const std::filesystem::path& path, std::string_view data
                                      o.gid.value_or(static_cast<gid_t>(-1))) != 0) {
         fail_errno("cannot set the owner of '{}'", path.string());
     }
-    write_all(fd.get(), data);
+    try {
+        write_all(fd.get(), data);
+    } catch (const SysError& e) { // by the name that people know
+        throw SysError(e.errno_value(), fmt::format("cannot write '{}'", path.string()),
+                       ExitCode::kIo);
+    }
     if (o.durable && ::fsync(fd.get()) != 0) {
         fail_errno("cannot sync '{}'", path.string());
     }

@@ -138,7 +138,13 @@ Record load_record(const std::filesystem::path& state, const MachinePath& machin
         fail(ExitCode::kRefused, "no deployment of '{}' at {} (push it again)", machine.text(),
              rev.str());
     }
-    auto record = parse_record(*text);
+    auto record = [&] {
+        try {
+            return parse_record(*text);
+        } catch (const Error& e) {
+            fail(e.code(), "'{}': {} (push it again)", path.string(), e.what());
+        }
+    }();
     if (record.machine != machine || record.rev != rev) {
         fail(ExitCode::kData, "'{}' is the record of another deployment", path.string());
     }

@@ -248,8 +248,13 @@ std::string new_machine_id() {
 }
 
 Registry load_registry(const std::filesystem::path& state) {
-    const auto text = read_file_if_exists(State(state).registry(), kRegistryBytesMax);
-    return text ? Registry::parse(*text) : Registry{};
+    const auto file = State(state).registry();
+    const auto text = read_file_if_exists(file, kRegistryBytesMax);
+    try {
+        return text ? Registry::parse(*text) : Registry{};
+    } catch (const Error& e) {
+        fail(e.code(), "'{}': {} (bring it back from a backup)", file.string(), e.what());
+    }
 }
 
 void save_registry(const std::filesystem::path& state, const Registry& registry,

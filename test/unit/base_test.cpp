@@ -74,6 +74,20 @@ TEST_CASE("atomic_write takes over what a killed writer left, and waits for one 
     CHECK(std::distance(fs::directory_iterator(scratch.path), fs::directory_iterator()) == 1);
 }
 
+TEST_CASE("a full disk is told first, with its file and the way out, and is I/O") {
+    const Fd full = open_file("/dev/full", O_WRONLY);
+    try {
+        write_all(full.get(), "x");
+        FAIL("there was room");
+    } catch (const SysError& e) {
+        CHECK(e.what() == std::string("disk full: cannot write '/dev/full' (make room there, then "
+                                      "try again)"));
+        CHECK(e.code() == ExitCode::kIo);
+    }
+    CHECK(SysError(EIO, "x").code() == ExitCode::kIo);
+    CHECK(SysError(EACCES, "x").code() == ExitCode::kSystem);
+}
+
 TEST_CASE("open_beneath follows nothing out of a directory") {
     const ScratchDir scratch;
     fs::create_directories(scratch.path / "in" / "sub");
