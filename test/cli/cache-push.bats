@@ -73,7 +73,21 @@ nothing_published() {
     [ "$output" = "{\"missing\":[\"/nix/store/${HASH}9-x\"],\"v\":1}" ]
     rm "$cache/$(nar_of "${HASH}2")"
     run "$SKY_BIN/sky-cache-push" missing --tenant alice <<<"{\"v\":1,\"paths\":[\"$DEP\"]}"
-    [ "$output" = "{\"missing\":[\"$DEP\"],\"v\":1}" ]
+    [[ ${lines[0]} == *"'$cache/${HASH}2.narinfo': its 'nar/"*"No such file or directory (a push brings it anew)" ]]
+    [ "${lines[1]}" = "{\"missing\":[\"$DEP\"],\"v\":1}" ]
+}
+
+@test "missing with check: a NAR of which a bit flipped is missing, its narinfo goes" {
+    push
+    printf '\xff' | dd of="$cache/$(nar_of "${HASH}2")" bs=1 seek=100000 conv=notrunc status=none
+    local asked="\"paths\":[\"$DEP\"],\"v\":1"
+    run "$SKY_BIN/sky-cache-push" missing --tenant alice <<<"{$asked}"
+    [ "$output" = '{"missing":[],"v":1}' ]
+    run "$SKY_BIN/sky-cache-push" missing --tenant alice <<<"{\"check\":true,$asked}"
+    [ "${lines[-1]}" = "{\"missing\":[\"$DEP\"],\"v\":1}" ]
+    [ ! -e "$cache/${HASH}2.narinfo" ]
+    run push
+    [ "$(cat "$top/stderr")" = "       www: 3 paths, 1 new, 0.3 MiB" ]
 }
 
 @test "missing: a path that is none, an unknown key, another's name are refused" {
@@ -154,20 +168,20 @@ nothing_published() {
     printf x | dd of="$outbox/nar/${HASH}2.nar" bs=1 seek=200000 conv=notrunc status=none
     run push
     [ "$status" = 1 ]
-    [ "$(error_text)" = "cache 65 not the NAR that its narinfo says" ]
+    [ "$(error_text)" = "cache 65 'dep': not the NAR that its narinfo says (push again)" ]
     nothing_published
 }
 
 @test "a NAR that is cut short or has bytes after its end is refused" {
     truncate -s -8 "$outbox/nar/${HASH}2.nar"
     run push
-    [ "$(error_text)" = "cache 65 bad NAR: it ends too early" ]
+    [ "$(error_text)" = "cache 65 'dep': bad NAR: it ends too early (push again)" ]
     nothing_published
     put "$DEP" "$top/dep" "$PLAIN"
     head -c 8 /dev/zero >>"$outbox/nar/${HASH}2.nar"
     run push
     [ "$status" = 1 ]
-    [[ $(error_text) == "cache 65 bad NAR: "* ]]
+    [[ $(error_text) == "cache 65 'dep': bad NAR: "* ]]
     nothing_published
 }
 
@@ -211,7 +225,7 @@ nothing_published() {
         nix-store --dump "$top/dep" >"$top/want"
         zstd -dqc "$cache/$(nar_of "${HASH}2")" | cmp - "$top/want"
     else
-        [ "$(error_text)" = "cache 65 not the NAR that its narinfo says" ] || [[ $(error_text) == "cache 65 bad NAR"* ]]
+        [ "$(error_text)" = "cache 65 'dep': not the NAR that its narinfo says (push again)" ] || [[ $(error_text) == "cache 65 'dep': bad NAR"* ]]
         nothing_published
     fi
 }

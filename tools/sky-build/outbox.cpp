@@ -125,13 +125,17 @@ void Outbox::write(const PathInfo& info) {
     text.finish();
 }
 
-AskMissing ask_cache(const Config& config) {
-    return [&config](const std::vector<std::string>& paths) {
+AskMissing ask_cache(const Config& config, bool check) {
+    return [&config, check](const std::vector<std::string>& paths) {
         constexpr std::size_t kCap = std::size_t{64} << 20;
         const Command command =
             crossing_command(config, config.accounts.cache, "sky-cache-push", "missing");
-        const Captured answer = command.capture(dump_json({{"v", 1}, {"paths", paths}}) + "\n",
-                                                kCap, std::chrono::minutes(5));
+        Json request{{"v", 1}, {"paths", paths}};
+        if (check) {
+            request["check"] = true;
+        }
+        const Captured answer =
+            command.capture(dump_json(request) + "\n", kCap, std::chrono::minutes(5));
         if (answer.exit_code != 0) {
             fail(ExitCode::kUnavailable, "sky-cache-push missing failed with {}", answer.exit_code);
         }

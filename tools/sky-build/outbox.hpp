@@ -44,7 +44,8 @@ class Outbox {
     std::set<StorePath> missing_;
 };
 
-/// `sky-cache-push missing`, across sudo. Throws Error.
-[[nodiscard]] AskMissing ask_cache(const Config& config);
+/// `sky-cache-push missing`, across sudo. `check`: what is damaged there is missing too. Throws
+/// Error.
+[[nodiscard]] AskMissing ask_cache(const Config& config, bool check);
 
 } // namespace sky::build

@@ -18,6 +18,7 @@ std::optional<Request> parse_request(const Json& object) {
     Request request{object, Repo::parse(fields.string("repo")),
                     Machine::parse(fields.string("machine")), Revision::parse(fields.string("rev")),
                     BuildId::parse(fields.string("build"))};
+    request.check = fields.boolean_or("check", false);
     if (const auto tree = fields.optional_string("tree")) {
         request.tree = Revision::parse(*tree).str();
     }

@@ -22,6 +22,7 @@ struct Request {
     Revision rev;
     BuildId build;
     std::optional<std::string> tree = std::nullopt; ///< of rev, where the caller has looked
+    bool check = false; ///< the cache may be damaged: it is looked at byte for byte
 };
 
 /// What went wrong with one machine: the "error" of its object.

@@ -64,6 +64,10 @@ CellPlan plan_cell(const Config& config, const std::filesystem::path& cell,
     return plan;
 }
 
+bool any_check(const std::vector<Request>& requests) {
+    return std::any_of(requests.begin(), requests.end(), [](const Request& r) { return r.check; });
+}
+
 class Session {
   public:
     Session(const Config& config, const Tenant& tenant, std::vector<Request> requests)
@@ -72,7 +76,7 @@ class Session {
           cell_(plan_cell(config, cell_directory_, scratch_), config.cell.pids, cancel_),
           memo_(cell_directory_ / "memo"),
           outbox_(state_.outbox(tenant) / requests.front().build.str(), cell_.plan().nix / "store",
-                  ask_cache(config)) {
+                  ask_cache(config, any_check(requests))) {
         for (Request& request : requests) {
             const auto builds = state_.builds(tenant) / request.build.str();
             make_directories(builds, 0700);

@@ -3,6 +3,7 @@
 
 #include <sky/error.hpp>
 #include <sky/hash.hpp>
+#include <sky/log.hpp>
 #include <sky/name.hpp>
 #include <sky/zstd.hpp>
 
@@ -22,6 +23,7 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kInfo = "StoreDir: /nix/store\nWantMassQuery: 1\nPriority: 50\n";
 constexpr std::chrono::minutes kLockLimit{10}; // a publication or a sweep: minutes at the worst
+constexpr std::size_t kBuffer = 1U << 20U;
 constexpr mode_t kFileMode = 0600;
 
 fs::path random_in(const fs::path& directory) {
@@ -106,21 +108,77 @@ Lock Cache::lock() const {
     return Lock::take(directory_ / "lock", "sky-cache-push", kLockLimit);
 }
 
+Cache::Cache(const State& state, const Tenant& tenant)
+    : directory_(state.cache(tenant)), public_key_(state.keys() / (tenant.str() + ".pub")) {}
+
 std::optional<NarInfo> Cache::find(const StorePath& path) const {
-    const auto text = read_file_if_exists(info_file(path), kNarInfoCap);
-    if (!text) {
+    const auto file = info_file(path);
+    try {
+        const auto text = read_file_if_exists(file, kNarInfoCap);
+        return text ? std::optional(checked(parse_narinfo(*text), path)) : std::nullopt;
+    } catch (const Error& e) {
+        if (told_.insert(file).second) {
+            log::warn("'{}': {} (a push brings it anew)", file.string(), e.what());
+        }
         return std::nullopt;
     }
-    auto info = parse_narinfo(*text);
+}
+
+NarInfo Cache::checked(NarInfo info, const StorePath& path) const {
     if (info.path != path || !info.compressed) {
-        fail(ExitCode::kData, "the cache has something else where '{}' belongs", path.base());
+        fail(ExitCode::kData, "of another path or form");
+    }
+    if (!key_text_) {
+        key_text_ = read_file_if_exists(public_key_, 4096).value_or("");
+        key_text_->erase(key_text_->find_last_not_of('\n') + 1);
+    }
+    if (!verify_signature(*key_text_, info.fingerprint(), info.signature.value_or(""))) {
+        fail(ExitCode::kData, "not signed with '{}'", public_key_.string());
     }
     struct stat nar {};
-    if (::stat((directory_ / info.url()).c_str(), &nar) != 0 || !S_ISREG(nar.st_mode) ||
-        static_cast<std::uint64_t>(nar.st_size) != info.compressed->size) {
-        return std::nullopt;
+    const auto name = info.url();
+    if (::stat((directory_ / name).c_str(), &nar) != 0) {
+        fail_errno("its '{}'", name);
+    }
+    if (!S_ISREG(nar.st_mode) || static_cast<std::uint64_t>(nar.st_size) != info.compressed->size) {
+        fail(ExitCode::kData, "its '{}' has another size", name);
     }
     return info;
+}
+
+bool Cache::sound(const NarInfo& info) const {
+    try {
+        Hasher hasher;
+        const auto source = open_nar(info);
+        std::vector<char> buffer(kBuffer);
+        for (auto n = source(buffer.data(), buffer.size()); n > 0;
+             n = source(buffer.data(), buffer.size())) {
+            hasher.update({buffer.data(), n});
+        }
+        if (hasher.size() == info.nar_size && hasher.finish() == info.nar_hash) {
+            return true;
+        }
+        log::warn("'{}' in the cache: not the NAR that its narinfo says", info.path.base());
+    } catch (const Error& e) {
+        log::warn("'{}' in the cache: {}", info.path.base(), e.what());
+    }
+    return false;
+}
+
+bool Cache::drop_damaged(const StorePath& path) const {
+    auto info = find(path);
+    if (!info || sound(*info)) {
+        return false;
+    }
+    const auto held = lock(); // another push may have brought it meanwhile
+    info = find(path);
+    if (!info || sound(*info)) {
+        return false;
+    }
+    if (::unlink(info_file(path).c_str()) != 0 && errno != ENOENT) {
+        fail_errno("cannot remove '{}'", info_file(path).string());
+    }
+    return true;
 }
 
 void Cache::touch(const StorePath& path) const {

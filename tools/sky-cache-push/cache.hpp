@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 
 namespace sky::cache {
@@ -44,7 +45,7 @@ class Staging {
 /// as file://.
 class Cache {
   public:
-    Cache(const State& state, const Tenant& tenant) : directory_(state.cache(tenant)) {}
+    Cache(const State& state, const Tenant& tenant);
 
     /// Makes what is missing of the directory. find() and touch() work without it.
     void prepare() const;
@@ -52,9 +53,14 @@ class Cache {
     /// The lock for changes. Held for local work only, never while a tenant's descriptor is read or
     /// written.
     [[nodiscard]] Lock lock() const;
-    /// The narinfo of `path`, if it is there with a NAR of the right size. Throws Error(kData) for
-    /// one that is damaged.
+    /// The narinfo of `path`, if it is there, signed by the tenant's key, with a NAR of the right
+    /// size. What is damaged or can not be read is told once and counts as missing: the next push
+    /// replaces it.
     [[nodiscard]] std::optional<NarInfo> find(const StorePath& path) const;
+    /// Hashes the NAR: false, and told, if it is not what its narinfo says.
+    [[nodiscard]] bool sound(const NarInfo& info) const;
+    /// True if `path` is here and its NAR is damaged; its narinfo is taken out then.
+    [[nodiscard]] bool drop_damaged(const StorePath& path) const;
     /// Keeps the garbage collector from taking `path` for its grace time.
     void touch(const StorePath& path) const;
     /// The NAR as it was before compression. The cache keeps nothing open.
@@ -79,7 +85,12 @@ class Cache {
     }
 
   private:
+    [[nodiscard]] NarInfo checked(NarInfo info, const StorePath& path) const;
+
     std::filesystem::path directory_;
+    std::filesystem::path public_key_;
+    mutable std::optional<std::string> key_text_; ///< of the public key, once it was needed
+    mutable std::set<std::filesystem::path> told_;
 };
 
 /// The tenant's signing key, made at first use (call it under the cache's lock). Throws

@@ -121,8 +121,7 @@ class Sweep {
                 const auto rev = Revision::parse(entry.path().stem().string());
                 if (kept[machine.joined()].contains(rev) || wanted.revs.contains(rev) ||
                     age_of(entry.path(), now_) < options_.grace_s) {
-                    for (const auto& path :
-                         parse_record(read_file(entry.path(), kRecordCap)).closure) {
+                    for (const auto& path : record_in(entry.path()).closure) {
                         live_.insert(path.path);
                     }
                 } else {
@@ -131,6 +130,16 @@ class Sweep {
                 }
             }
         });
+    }
+
+    /// What one that can not be read would keep is not known, so nothing is swept.
+    static Record record_in(const fs::path& file) {
+        try {
+            return parse_record(read_file(file, kRecordCap));
+        } catch (const Error& e) {
+            fail(e.code(), "'{}': {} (push that machine again, or remove it)", file.string(),
+                 e.what());
+        }
     }
 
     void mark_from_cache(const StorePath& top) {
@@ -152,13 +161,17 @@ class Sweep {
             if (entry.path().extension() != ".narinfo") {
                 continue;
             }
-            const auto info = parse_narinfo(read_file(entry.path(), kNarInfoCap));
-            if (options_.check && !sound(info)) {
-                damaged_.insert(cache_.directory() / info.url());
+            const auto info = readable(entry.path());
+            if (!info) { // nobody takes it for anything any more
                 doomed_.push_back(entry.path());
                 ++removed_paths_;
-            } else if (live_.contains(info.path) || age_of(entry.path(), now_) < options_.grace_s) {
-                keep_files_.insert(cache_.directory() / info.url());
+            } else if (options_.check && !cache_.sound(*info)) {
+                damaged_.insert(cache_.directory() / info->url());
+                doomed_.push_back(entry.path());
+                ++removed_paths_;
+            } else if (live_.contains(info->path) ||
+                       age_of(entry.path(), now_) < options_.grace_s) {
+                keep_files_.insert(cache_.directory() / info->url());
                 ++paths_;
             } else {
                 doomed_.push_back(entry.path());
@@ -182,20 +195,12 @@ class Sweep {
         }
     }
 
-    /// False if the NAR is there and is not what its narinfo says.
-    [[nodiscard]] bool sound(const NarInfo& info) const {
+    static std::optional<NarInfo> readable(const fs::path& file) {
         try {
-            Hasher hasher;
-            const auto source = cache_.open_nar(info);
-            std::vector<char> buffer(kCap);
-            for (auto n = source(buffer.data(), buffer.size()); n > 0;
-                 n = source(buffer.data(), buffer.size())) {
-                hasher.update({buffer.data(), n});
-            }
-            return hasher.size() == info.nar_size && hasher.finish() == info.nar_hash;
+            return parse_narinfo(read_file(file, kNarInfoCap));
         } catch (const Error& e) {
-            log::warn("{}: {}: {}", tenant_.str(), info.path.base(), e.what());
-            return false;
+            log::warn("'{}': {} (a push brings it anew)", file.string(), e.what());
+            return std::nullopt;
         }
     }
 
@@ -328,15 +333,15 @@ int collect_garbage(const Config& config, const std::map<std::string, Wanted>& w
         if (options.tenant && tenant.str() != *options.tenant) {
             continue;
         }
+        Json swept;
         try {
-            write_line(out, Sweep(config, tenant, wanted, options).run());
+            swept = Sweep(config, tenant, wanted, options).run();
         } catch (const Error& e) {
-            if (e.code() == ExitCode::kIo) {
-                throw;
-            }
             log::error("{}: left as it is: {}", tenant.str(), e.what());
             result = static_cast<int>(ExitCode::kSomeFailed);
+            continue;
         }
+        write_line(out, swept);
     }
     return result;
 }

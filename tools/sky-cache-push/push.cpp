@@ -104,10 +104,22 @@ class Push {
                 context_.still_wanted();
                 return bytes(buffer, size);
             };
-            auto staged = Cache::stage(*staging_, info, watched, quota_ - std::min(quota_, used));
+            auto staged = stage(info, watched, quota_ - std::min(quota_, used));
             used += staged.info.compressed->size;
             fresh_ += info.nar_size;
             staged_.emplace(path, std::move(staged));
+        }
+    }
+
+    /// What is wrong with what the tenant left is told by its name.
+    Staged stage(const NarInfo& info, const Source& source, std::uint64_t budget) const {
+        try {
+            return Cache::stage(*staging_, info, source, budget);
+        } catch (const Error& e) {
+            if (e.code() != ExitCode::kData) {
+                throw;
+            }
+            fail(e.code(), "'{}': {} (push again)", info.path.base().substr(33), e.what());
         }
     }
 
@@ -170,16 +182,25 @@ class Push {
                       .closure = record_paths(closure),
                       .manifest = manifest_of(cache_.open_nar(top))};
         const auto file = state_.deployment(request_.machine, request_.rev);
-        if (const auto old = read_file_if_exists(file, kRecordCap)) {
-            auto same = parse_record(*old);
-            same.build = record.build; // another push of the same: the record stays as it is
-            same.created = record.created;
-            if (same == record) {
+        if (auto same = old_record(file)) {
+            same->build = record.build; // another push of the same: the record stays as it is
+            same->created = record.created;
+            if (*same == record) {
                 return;
             }
         }
         make_own_directories(file.parent_path());
         atomic_write(file, print_record(record), {.mode = 0640});
+    }
+
+    static std::optional<Record> old_record(const std::filesystem::path& file) {
+        try {
+            const auto text = read_file_if_exists(file, kRecordCap);
+            return text ? std::optional(parse_record(*text)) : std::nullopt;
+        } catch (const Error& e) {
+            log::warn("'{}': {} (written anew)", file.string(), e.what());
+            return std::nullopt;
+        }
     }
 
     void report(std::size_t paths, std::size_t fresh) const {

@@ -52,7 +52,12 @@ Roots with_root(Roots roots, Root root) {
 
 Roots load_roots(const std::filesystem::path& file) {
     const auto text = read_file_if_exists(file, kCap);
-    return text ? parse_roots(*text) : Roots{};
+    try {
+        return text ? parse_roots(*text) : Roots{};
+    } catch (const Error& e) {
+        fail(e.code(), "'{}': {} (remove it: older revisions lose their root)", file.string(),
+             e.what());
+    }
 }
 
 void save_roots(const std::filesystem::path& file, const Roots& roots) {

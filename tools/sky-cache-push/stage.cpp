@@ -93,10 +93,11 @@ void missing_all(const PushContext& context, int in, int out) {
         const auto tenant = context.caller.tenant_for(context.tenant ? context.tenant : named);
         static_cast<void>(context.config.tenant(tenant));
         const Cache cache(State(context.config), tenant);
+        const bool check = f.boolean_or("check", false);
         Json missing = Json::array();
         f.each("paths", [&](const Json& value, const std::string& where) {
             const auto path = StorePath::parse(string_of(value, where));
-            if (cache.find(path)) {
+            if (cache.find(path) && !(check && cache.drop_damaged(path))) {
                 if (!context.dry_run) {
                     cache.touch(path); // it is counted on: it must not go before it is rooted
                 }
