@@ -170,7 +170,7 @@ TEST_CASE("the record decides, not the narinfo") {
     const auto old = world.record();
     world.publish("other bytes", "text of dep"); // signed and all
     world.record() = old;
-    CHECK_THROWS_WITH(world.fetch(), ContainsSubstring("not what the record says"));
+    CHECK_THROWS_WITH(world.fetch(), ContainsSubstring("not what its record says (push it again)"));
     CHECK(world.visible() == 0);
 }
 

@@ -90,11 +90,14 @@ TEST_CASE("want and state files are read strictly", "[vm]") {
                    .address = {"10.0.0.1"},
                    .restarts = 2,
                    .why = "",
-                   .serial = 9};
+                   .serial = 9,
+                   .code = 74};
     const auto again = StateLine::parse(dump_json(line.json(true)));
     CHECK(again.json(true) == line.json(true));
     CHECK(again.serial == 9);
+    CHECK(again.code == 74);
     CHECK_FALSE(line.json(false).contains("serial"));
+    CHECK_FALSE(line.json(false).contains("code"));
     CHECK(line.json(false).at("why").is_null());
     CHECK(line.json(false).at("spec").is_null());
 }

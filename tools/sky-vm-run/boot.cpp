@@ -114,6 +114,8 @@ Registry::Machine prepare(const Vm& vm, const Spec& spec, const BootHooks& hooks
     Registry::Machine entry = vm.entry();
     check_spec(spec, vm.config, entry);
     check_record(spec, load_record(vm.config.shared, vm.path, spec.rev));
+    need_room(vm.files.base(), kStartRoom);
+    check_volumes(vm.config, spec, entry);
     fetch(vm, spec, hooks);
     return entry;
 }

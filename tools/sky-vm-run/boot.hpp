@@ -8,6 +8,9 @@
 
 namespace sky::vm {
 
+/// Bytes that the files of a start, and its first words, take.
+constexpr std::uint64_t kStartRoom = 256U << 10U;
+
 /// How a start tells what it does, and learns that it shall not go on.
 struct BootHooks {
     std::function<void(const char* state, const std::string& why)> tell;

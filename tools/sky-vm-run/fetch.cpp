@@ -153,42 +153,48 @@ class Incoming {
 
 /// Opens a file of the cache: a service account's directory, so no link is followed and nothing can
 /// block.
-Fd open_cached(int cache, const std::string& name, const StorePath& path) {
+Fd open_cached(int cache, const std::string& name) {
     try {
         Fd fd = open_beneath(cache, name, O_RDONLY | O_NONBLOCK | O_NOCTTY);
         struct stat info {};
         if (::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
-            fail(ExitCode::kData, "'{}' of the cache is not a regular file", name);
+            fail(ExitCode::kData, "'{}' is not a regular file", name);
         }
         return fd;
     } catch (const SysError& e) {
         if (e.errno_value() != ENOENT) {
             throw;
         }
-        fail(ExitCode::kUnavailable, "the cache lacks '{}' (push it again)", path.base());
+        fail(ExitCode::kUnavailable, "not there");
     }
 }
 
 void unpack(int cache, int incoming, const RecordPath& entry) {
-    const Fd info_file = open_cached(cache, entry.path.hash() + ".narinfo", entry.path);
-    const auto info = parse_narinfo(read_all(info_file.get(), kNarInfoCap, "a narinfo"));
-    const Fd nar = open_cached(cache, info.url(), entry.path);
+    const Fd info_file = open_cached(cache, entry.path.hash() + ".narinfo");
+    const auto info = parse_narinfo(read_all(info_file.get(), kNarInfoCap, "its narinfo"));
+    const Fd nar = open_cached(cache, info.url());
+    const auto packed = fd_source(nar.get());
+    const Source plain = info.compressed ? zstd_source(packed) : packed;
     Hasher hasher;
-    const Source plain = info.compressed ? zstd_source(fd_source(nar.get())) : fd_source(nar.get());
     const Source hashed = [&](char* buffer, std::size_t size) {
         const auto n = plain(buffer, size);
         hasher.update({buffer, n});
         return n;
     };
+    nar_restore(hashed, incoming, entry.path.base(), {.bytes = entry.nar_size});
+    if (hasher.size() != entry.nar_size || hasher.finish() != entry.nar_hash) {
+        fail(ExitCode::kData, "not what its record says");
+    }
+}
+
+/// unpack(), and what is wrong with the cache's copy told by its name.
+void take(int cache, int incoming, const RecordPath& entry) {
     try {
-        nar_restore(hashed, incoming, entry.path.base(), {.bytes = entry.nar_size});
+        unpack(cache, incoming, entry);
     } catch (const SysError&) {
         throw;
     } catch (const Error& e) {
-        fail(e.code(), "'{}' in the cache: {}", entry.path.base(), e.what());
-    }
-    if (hasher.size() != entry.nar_size || hasher.finish() != entry.nar_hash) {
-        fail(ExitCode::kData, "'{}' in the cache is not what the record says", entry.path.base());
+        fail(e.code(), "'{}' in the cache: {} (push it again)", entry.path.base(), e.what());
     }
 }
 
@@ -257,7 +263,7 @@ Fetched fetch_closure(const Record& record, const std::filesystem::path& cache,
         if (progress) {
             progress(fetched.paths, lacking.size());
         }
-        unpack(from.get(), incoming.fd(), *entry);
+        take(from.get(), incoming.fd(), *entry);
         ++fetched.paths;
         fetched.bytes += entry->nar_size;
     }

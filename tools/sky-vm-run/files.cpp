@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/files.hpp>
 
+#include <sky/error.hpp>
 #include <sky/fd.hpp>
 #include <sky/json.hpp>
 
@@ -127,6 +128,14 @@ Json StateLine::json(bool whole) const {
 
 bool StateLine::settled() const {
     return state == "ready" || state == "stopped" || state == "failed";
+}
+
+void need_room(const std::filesystem::path& directory, std::uint64_t bytes) {
+    const auto room = std::filesystem::space(directory).available;
+    if (room < bytes) {
+        fail(ExitCode::kIo, "disk full: {} KiB left at '{}' (make room there, then try again)",
+             room >> 10U, directory.string());
+    }
 }
 
 template <typename T>

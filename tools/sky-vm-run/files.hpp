@@ -95,6 +95,10 @@ struct StateLine {
     [[nodiscard]] bool settled() const;
 };
 
+/// Throws Error(kIo), with the way out, unless `bytes` more fit there: asked before something is
+/// stopped that could then not be started.
+void need_room(const std::filesystem::path& directory, std::uint64_t bytes);
+
 /// Reads and parses a file of ours, or nothing when it is not there. Throws Error.
 template <typename T>
 [[nodiscard]] std::optional<T> load(const std::filesystem::path& file);

@@ -33,7 +33,11 @@ bool lost_share(const Running& running, int guard) {
 }
 
 void publish(const Vm& vm, const StateLine& line) {
-    save_state(vm, line);
+    try {
+        save_state(vm, line);
+    } catch (const Error& e) { // the machine matters more than what is said about it
+        log::error("{}", e.what());
+    }
     log::info("{}{}{}", line.state, line.why.empty() ? "" : ": ", line.why);
     if (!vm.config.nomad) {
         return;

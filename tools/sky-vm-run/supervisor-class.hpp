@@ -59,7 +59,8 @@ class Supervisor {
     bool owned_ = false; ///< what lives, or else the next start, is in our generation
     bool rests_ = false;
     bool prepared_ = false;
-    std::string hopeless_; ///< why; empty: not
+    std::string hopeless_;                   ///< why; empty: not
+    ExitCode blame_ = ExitCode::kSomeFailed; ///< of what was hopeless
     std::string refused_;  ///< why the machine is another's for ever; empty: it is not
     Backoff backoff_;
     std::optional<std::chrono::steady_clock::time_point> due_;

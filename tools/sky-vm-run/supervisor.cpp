@@ -156,7 +156,9 @@ void Supervisor::attempt(const std::function<void()>& work) {
             tell("backoff", e.what(), e.code());
         } else {
             hopeless_ = e.what();
-            tell("failed", hopeless_);
+            // What could not be fetched was never tried: that says nothing about the machine.
+            blame_ = said_ == "fetching" ? e.code() : ExitCode::kSomeFailed;
+            tell("failed", hopeless_, blame_);
         }
     }
 }
@@ -225,8 +227,8 @@ int Supervisor::leave() {
     sweep(vm_);
     release();
     if (!hopeless_.empty() && want_.running) {
-        tell("failed", hopeless_);
-        return code(ExitCode::kSomeFailed);
+        tell("failed", hopeless_, blame_);
+        return code(blame_);
     }
     tell("stopped", rests_ && want_.running ? "it powered itself off"
                     : events_.terminating() ? "the supervisor was told to stop"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/files.hpp>
 #include <sky-vm-run/volume.hpp>
 
 #include <sky/error.hpp>
@@ -11,6 +12,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
+#include <map>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,7 +22,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kMib = 1U << 20U;
-constexpr std::size_t kLabelMost = 16; // ext4's
+constexpr std::uint64_t kMakeShare = 32; ///< an empty ext4 takes less than a 32nd (measured), and
+constexpr std::uint64_t kMakeMib = 128;  ///< a little more of a small one
+constexpr std::size_t kLabelMost = 16;   // ext4's
 
 /// The volume's file, or no descriptor when it is not there. The directory is root's alone.
 Fd open_volume(const fs::path& file) {
@@ -164,6 +168,25 @@ void take_back_volumes(const Config& config, const MachinePath& path) {
                 fail_errno("cannot take back '{}'", entry.path().string());
             }
         }
+    }
+}
+
+void check_volumes(const Config& config, const Spec& spec, const Registry::Machine& entry) {
+    const State state(config);
+    std::map<fs::path, std::uint64_t> bytes; // wanted of each storage
+    for (const auto& disk : spec.volumes) {
+        const auto kind = config.volumes.classes.at(disk.storage_class).kind; // check_spec() saw it
+        const fs::path directory = state.volumes(spec.path, kind);
+        const fs::path file = directory / (disk.name.str() + ".img");
+        const Fd fd = open_volume(file);
+        const auto size = fd ? std::optional(size_of(fd, file)) : std::nullopt;
+        if (plan_volume(disk, known_volume(entry, disk.name), size) == VolumeStep::kMake) {
+            make_directories(directory, 0711);
+            bytes[directory] += (disk.size_mib + kMakeMib) * kMib / kMakeShare;
+        }
+    }
+    for (const auto& [directory, wanted] : bytes) {
+        need_room(directory, wanted);
     }
 }
 

@@ -20,6 +20,10 @@ enum class VolumeStep { kMake, kKeep, kGrow };
                                      const std::optional<Registry::Disk>& known,
                                      std::optional<std::uint64_t> file_bytes);
 
+/// What attach_volumes would refuse, found before anything is stopped for it: a volume that is
+/// gone, no room for a new one. Throws Error.
+void check_volumes(const Config& config, const Spec& spec, const Registry::Machine& entry);
+
 /// Makes, grows and hands over the machine's volumes (files STATE/volumes/T/R/M/NAME.img of `uid`,
 /// 0600) and tells the registry. A file is made whole or not at all. The file system on it grows in
 /// the guest: root reads nothing that a guest wrote. Nothing of the machine may live. Throws Error.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/boot.hpp>
 #include <sky-vm-run/follow.hpp>
 #include <sky-vm-run/processes.hpp>
 #include <sky-vm-run/wish.hpp>
@@ -19,6 +20,9 @@ bool lives(const Vm& vm) {
 
 std::uint64_t wish(const Vm& vm, bool running, bool anew, const Spec* spec) {
     make_directories(vm.files.base(), 0711);
+    if (running) {
+        need_room(vm.files.base(), kStartRoom);
+    }
     const Lock lock =
         Lock::take(vm.files.lock(), fmt::format("sky-vm-run, pid {}", ::getpid()), kChangeLimit);
     Want want = load<Want>(vm.files.want()).value_or(Want{});
