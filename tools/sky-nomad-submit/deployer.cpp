@@ -21,6 +21,21 @@ std::string short_rev(const Revision& rev) {
     return rev.str().substr(0, 7);
 }
 
+constexpr const char* kCacheStage = "cache"; ///< a push that builds and caches it again helps
+
+struct Uncached : Error {
+    using Error::Error;
+};
+
+Record cached_record(const std::filesystem::path& state, const MachinePath& path,
+                     const Revision& rev) {
+    try {
+        return load_record(state, path, rev);
+    } catch (const Error& e) {
+        throw Uncached(e.code(), e.what());
+    }
+}
+
 /// Runs already what `what` would start, and was not restarted for it.
 bool same_as_before(const MachineRecord::Did& before, const Admitted& what,
                     const Outcome& outcome) {
@@ -249,7 +264,7 @@ Verdict Deployer::dry(const Job& job, const Order& order) const {
 }
 
 Admitted Deployer::admitted(const Job& job, const Revision& rev) const {
-    const Record record = load_record(config_.shared, job.path, rev);
+    const Record record = cached_record(config_.shared, job.path, rev);
     const Manifest manifest = Manifest::parse(record.manifest);
     const Registry registry = load_registry(config_.shared);
     const auto* machine = registry.find(job.path);
@@ -281,6 +296,8 @@ Verdict Deployer::bring_up(Job& job, const Revision& rev) {
     std::optional<Admitted> what;
     try {
         what = reserve(job, rev);
+    } catch (const Uncached& e) {
+        return went_wrong(job, rev, kCacheStage, code(e.code()), e.what());
     } catch (const Error& e) {
         // What ran behind it runs on.
         return went_wrong(job, rev, "admit", code(e.code()), e.what());
@@ -295,7 +312,8 @@ Verdict Deployer::bring_up(Job& job, const Revision& rev) {
         return verdict;
     }
     if (!outcome.machine_failed()) {
-        return went_wrong(job, rev, "start", outcome.failure_code(), outcome.reason());
+        return went_wrong(job, rev, outcome.uncached() ? kCacheStage : "start",
+                          outcome.failure_code(), outcome.reason());
     }
     const auto& good = job.record.good;
     const bool elsewhere =
@@ -365,7 +383,8 @@ Verdict Deployer::went_wrong(Job& job, const std::optional<Revision>& rev, const
            .spec = did.spec,
            .at = now_text(),
            .session = job.session,
-           .why = why};
+           .why = why,
+           .uncached = std::string_view(stage) == kCacheStage};
     save(job);
     return {.code = code, .stage = stage, .text = why, .state = "failed"};
 }

@@ -75,7 +75,7 @@ void carry_out(const Desk& desk, Orders& orders, const Contact& about,
         if (step.kind == Step::Kind::kReport) {
             orders.report(step.machine, object,
                           {.code = code(ExitCode::kSomeFailed),
-                           .stage = "start",
+                           .stage = step.uncached ? "cache" : "start",
                            .text = step.why,
                            .quiet = step.told});
             continue;

@@ -52,7 +52,8 @@ MachineRecord::Did parse_did(Fields& parent) {
                            .spec = fields.optional_string("spec"),
                            .at = fields.string("at"),
                            .session = optional_name<BuildId>(fields, "session"),
-                           .why = fields.optional_string("why")};
+                           .why = fields.optional_string("why"),
+                           .uncached = fields.boolean_or("uncached", false)};
     fields.done();
     return did;
 }
@@ -160,6 +161,9 @@ std::string MachineRecord::dump() const {
         {"good", Json::array()},
         {"granted",
          {{"vcpu", granted.vcpu}, {"mem_mib", granted.mem_mib}, {"disk_mib", granted.disk_mib}}}};
+    if (did.uncached) {
+        out["did"]["uncached"] = true;
+    }
     if (pin) {
         out["pin"] = {{"rev", pin->rev.str()}, {"why", cut(pin->why)}};
     }
@@ -170,8 +174,14 @@ std::string MachineRecord::dump() const {
 }
 
 std::optional<MachineRecord> Records::load(const MachinePath& path) const {
-    const auto text = read_file_if_exists(State(state_).record(path), kRecordBytesMax);
-    return text ? std::optional(MachineRecord::parse(*text)) : std::nullopt;
+    const auto file = State(state_).record(path);
+    try {
+        const auto text = read_file_if_exists(file, kRecordBytesMax);
+        return text ? std::optional(MachineRecord::parse(*text)) : std::nullopt;
+    } catch (const Error& e) {
+        fail(e.code(), "'{}': {} (remove it, then push again: it forgets a pin, no data)",
+             file.string(), e.what());
+    }
 }
 
 void Records::save(const MachinePath& path, const MachineRecord& record) const {

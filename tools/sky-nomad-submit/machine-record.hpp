@@ -40,6 +40,7 @@ struct MachineRecord {
         std::string at;                   ///< RFC 3339
         std::optional<BuildId> session;   ///< in which it was tried
         std::optional<std::string> why;   ///< what is wrong, with a pin: why it is held back
+        bool uncached = false;            ///< failed: the cache has not all of its deployment
         bool operator==(const Did&) const = default;
     };
 

@@ -9,13 +9,19 @@ namespace {
 using State = MachineRecord::State;
 
 Step step(Step::Kind kind, const Machine& machine) {
-    return {.kind = kind, .machine = machine, .rev = std::nullopt, .why = {}, .told = false};
+    return {.kind = kind,
+            .machine = machine,
+            .rev = std::nullopt,
+            .why = {},
+            .told = false,
+            .uncached = false};
 }
 
 Step report(const RepoView& view, const Machine& machine, const MachineRecord& record) {
     Step out = step(Step::Kind::kReport, machine);
     out.told = view.session && record.did.session == view.session;
     out.why = record.did.why.value_or("failed");
+    out.uncached = record.did.uncached;
     return out;
 }
 

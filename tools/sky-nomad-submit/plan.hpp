@@ -27,6 +27,7 @@ struct Step {
     std::optional<Revision> rev; ///< for kDeploy
     std::string why;             ///< for kReport
     bool told = false;           ///< for kReport: people heard it in this session
+    bool uncached = false;       ///< for kReport: the cache has not all of its deployment
     bool operator==(const Step&) const = default;
 };
 

@@ -47,6 +47,8 @@ struct Outcome {
     [[nodiscard]] bool good() const { return exit_code == 0 && last.has_value(); }
     /// The machine failed, the scheduler did not.
     [[nodiscard]] bool machine_failed() const { return exit_code == 1 && last.has_value(); }
+    /// Its closure is not in the cache, or damaged there.
+    [[nodiscard]] bool uncached() const;
     /// When it is not good: 1 if the machine failed, else what to exit with.
     [[nodiscard]] int failure_code() const;
     /// One line of what went wrong.

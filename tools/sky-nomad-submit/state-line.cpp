@@ -56,6 +56,11 @@ bool MachineState::rests() const {
     return state == "stopped" && why == "it powered itself off";
 }
 
+bool Outcome::uncached() const {
+    return last &&
+           (exit_code == code(ExitCode::kUnavailable) || exit_code == code(ExitCode::kData));
+}
+
 int Outcome::failure_code() const {
     if (machine_failed()) {
         return 1;

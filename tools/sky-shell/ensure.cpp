@@ -32,9 +32,12 @@ std::string holder_line(const std::string& what) {
     return fmt::format("{} from {}, since {}", what, client_address(), now_text());
 }
 
+using Branches = std::map<Machine, Revision>;
+
 /// "www: no node has room; db: ..." from the lines that came back.
-std::string problems_of(std::string_view lines) {
-    std::string all;
+Ensured problems_of(int exit_code, std::string_view lines, const Branches& branches) {
+    Ensured result{exit_code, {}, {}};
+    std::string& all = result.why;
     while (!lines.empty()) {
         const auto line = lines.substr(0, lines.find('\n'));
         lines.remove_prefix(std::min(line.size() + 1, lines.size()));
@@ -45,12 +48,17 @@ std::string problems_of(std::string_view lines) {
         Fields fields(object, "sky-nomad-submit");
         if (fields.has("error")) {
             Fields error(fields.any("error"), "sky-nomad-submit.error");
-            all += fmt::format("{}{}: {}", all.empty() ? "" : "; ",
-                               printable(fields.optional_string("machine").value_or("?"), 40),
+            const auto name = fields.optional_string("machine").value_or("?");
+            if (error.string("stage") == "cache" && Machine::valid(name)) {
+                if (const auto at = branches.find(Machine::parse(name)); at != branches.end()) {
+                    result.uncached.insert(*at);
+                }
+            }
+            all += fmt::format("{}{}: {}", all.empty() ? "" : "; ", printable(name, 40),
                                printable(error.string("text"), 80));
         }
     }
-    return all;
+    return result;
 }
 
 Json branches_of(const Session& session, const Repo& repo) {
@@ -105,7 +113,7 @@ Ensured ensure_locked(const Session& session, const Repo& repo, const BuildId& c
     const auto answer = tool_command(session, "sky-nomad-submit")
                             .arg("ensure")
                             .capture(dump_json(request) + "\n", 16U << 20U, limits.most);
-    Ensured result{answer.exit_code, problems_of(answer.out)};
+    auto result = problems_of(answer.exit_code, answer.out, read_branches(session.repo(repo)));
     if (result.code == 0 && !result.why.empty()) {
         result.code = code(ExitCode::kSomeFailed);
     }
@@ -118,6 +126,9 @@ Ensured ensure_locked(const Session& session, const Repo& repo, const BuildId& c
 void ensure_in_hook(const Session& session, const Repo& repo, const BuildId& build) {
     const Json branches = branches_of(session, repo);
     const auto result = ensure_locked(session, repo, build);
+    if (!result.uncached.empty()) {
+        return; // left to who asked for the push, and asks again
+    }
     const Json note{{"v", 1}, {"branches", branches}, {"code", result.code}, {"why", result.why}};
     atomic_write(hook_note(session, build), dump_json(note) + "\n", {.durable = false});
 }
@@ -132,7 +143,7 @@ std::optional<Ensured> ensured_in_hook(const Session& session, const Repo& repo,
     Fields fields(note, "ensured.json");
     static_cast<void>(fields.integer("v", 1, 1));
     const bool same = fields.any("branches") == branches_of(session, repo);
-    Ensured result{static_cast<int>(fields.integer("code", 0, 255)), fields.string("why")};
+    Ensured result{static_cast<int>(fields.integer("code", 0, 255)), fields.string("why"), {}};
     fields.done();
     return same ? std::optional(std::move(result)) : std::nullopt;
 }

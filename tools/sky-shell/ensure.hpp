@@ -6,6 +6,7 @@
 #include <sky/lock.hpp>
 
 #include <chrono>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,6 +20,8 @@ namespace sky::shell {
 struct Ensured {
     int code = 0;
     std::string why; ///< one line about what is wrong, when code is not 0
+    std::map<Machine, Revision>
+        uncached; ///< the cache lacks their deployments, or has them damaged
 };
 
 struct EnsureLimits {

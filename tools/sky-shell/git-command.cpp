@@ -22,6 +22,7 @@ std::vector<std::pair<std::string, std::string>> git_settings(const Config& conf
         {"receive.denyNonFastForwards", "false"},
         {"receive.shallowUpdate", "false"},
         {"receive.autogc", "false"},
+        {"receive.keepAlive", "1"}, // a client whose git died shows when it is written to
         {"gc.auto", "0"},
         {"maintenance.auto", "false"},
         {"transfer.hideRefs", "refs/sky"},
@@ -37,8 +38,13 @@ std::optional<std::string> checked_protocol(std::string_view text) {
 }
 
 Command git_command(const Session& session, const Repo& repo, const BuildId& build) {
+    return git_command(session, repo, build, session.config.programs.git);
+}
+
+Command git_command(const Session& session, const Repo& repo, const BuildId& build,
+                    const std::filesystem::path& program) {
     const auto& config = session.config;
-    Command git(config.programs.git);
+    Command git(program);
     git.clear_env()
         .env("PATH", fmt::format("{}:{}:/usr/sbin:/usr/bin:/sbin:/bin", config.bin.string(),
                                  config.programs.git.parent_path().string()))

@@ -21,6 +21,10 @@ git_settings(const Config& config, const std::filesystem::path& repo);
 /// `build` goes to the hooks as SKY_BUILD.
 [[nodiscard]] Command git_command(const Session& session, const Repo& repo, const BuildId& build);
 
+/// The same for a hook that is called without git.
+[[nodiscard]] Command git_command(const Session& session, const Repo& repo, const BuildId& build,
+                                  const std::filesystem::path& program);
+
 /// GIT_PROTOCOL as the client may set it ("version=2"), or nothing.
 [[nodiscard]] std::optional<std::string> checked_protocol(std::string_view text);
 

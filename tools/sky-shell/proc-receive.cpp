@@ -57,6 +57,17 @@ void refuse_what_is_no_commit(const Session& session, const Repo& repo, const Bu
     }
 }
 
+/// A build that could not even be written down would not get further. Deletions go on: they make
+/// room.
+void refuse_builds(std::vector<Step>& steps, const std::string& why) {
+    for (auto& step : steps) {
+        if (step.kind == Step::Kind::kBuild) {
+            step.kind = Step::Kind::kRefuse;
+            step.reason = printable(why, 60);
+        }
+    }
+}
+
 bool any(const std::vector<Step>& steps, Step::Kind kind) {
     return std::any_of(steps.begin(), steps.end(), [&](const Step& s) { return s.kind == kind; });
 }
@@ -208,7 +219,12 @@ int proc_receive(const Session& session, const std::vector<std::string>& pipe) {
     auto steps = plan_push(push.updates, read_branches(session.repo(repo)));
     refuse_what_is_no_commit(session, repo, build, steps);
     const std::string at = now_text();
-    write_note(session, note_of(build, repo, steps, at, false));
+    try {
+        write_note(session, note_of(build, repo, steps, at, false));
+    } catch (const Error& e) {
+        log::error("{}", e.what());
+        refuse_builds(steps, e.what());
+    }
     greet(session, repo, build, push, steps);
     const bool pointless = push.atomic && any(steps, Step::Kind::kRefuse);
     if (any(steps, Step::Kind::kBuild) && !pointless) {
@@ -218,7 +234,11 @@ int proc_receive(const Session& session, const std::vector<std::string>& pipe) {
         settle_atomic(steps);
     }
     Collector(repo, build, steps).tell(steps);
-    write_note(session, note_of(build, repo, steps, at, true));
+    try {
+        write_note(session, note_of(build, repo, steps, at, true));
+    } catch (const Error& e) { // it is for people: no verdict hangs on it
+        log::warn("{}", e.what());
+    }
     end_when_orphaned(session, repo, build);
     write_all(STDOUT_FILENO, reply(steps));
     return 0;

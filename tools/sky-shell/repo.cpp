@@ -51,6 +51,28 @@ void create_repo(const Session& session, const Repo& repo) {
     sync_directory(path.parent_path());
 }
 
+void sweep_repo(const Session& session, const Repo& repo) noexcept {
+    try {
+        std::vector<fs::path> dead;
+        const auto objects = session.repo(repo) / "objects";
+        for (const auto& entry : fs::directory_iterator(objects)) {
+            if (entry.path().filename().string().starts_with("tmp_objdir-")) {
+                dead.push_back(entry.path());
+            }
+        }
+        for (const auto& entry : fs::directory_iterator(objects / "pack")) {
+            if (entry.path().extension() == ".keep") {
+                dead.push_back(entry.path());
+            }
+        }
+        for (const auto& path : dead) {
+            fs::remove_all(path);
+        }
+    } catch (const std::exception& e) { // leftovers cost room, no more
+        log::debug("sweep: {}", e.what());
+    }
+}
+
 void require_repo(const Session& session, const Repo& repo) {
     if (!fs::is_directory(session.repo(repo))) {
         fail(ExitCode::kRefused, "repository '{}' is not there or not yours (a push makes it)",

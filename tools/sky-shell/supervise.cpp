@@ -52,11 +52,12 @@ class EndSignals {
 /// The client's bytes on their way to the child, one buffer at a time.
 class Relay {
   public:
-    Relay(Fd to, std::string first) : to_(std::move(to)), buffer_(std::move(first)) {
+    Relay(Fd to, std::string first, bool alone)
+        : to_(std::move(to)), buffer_(std::move(first)), alone_(alone) {
         ::fcntl(to_.get(), F_SETFL, O_NONBLOCK); // a pipe end of ours alone
     }
     [[nodiscard]] bool open() const noexcept { return static_cast<bool>(to_); }
-    [[nodiscard]] bool wants_input() const noexcept { return open() && buffer_.empty(); }
+    [[nodiscard]] bool wants_input() const noexcept { return open() && buffer_.empty() && !alone_; }
     /// What to poll: the client's side when there is room, the child's side always (it may hang
     /// up).
     [[nodiscard]] pollfd client_side() const noexcept {
@@ -84,6 +85,9 @@ class Relay {
             const ssize_t n = ::write(to_.get(), buffer_.data(), buffer_.size());
             if (n > 0) {
                 buffer_.erase(0, static_cast<std::size_t>(n));
+                if (alone_ && buffer_.empty()) {
+                    to_.reset();
+                }
             } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
                 to_.reset();
             }
@@ -95,6 +99,7 @@ class Relay {
   private:
     Fd to_;
     std::string buffer_;
+    bool alone_;
 };
 
 bool broken(const pollfd& entry) {
@@ -144,10 +149,10 @@ class IdleClock {
 Outcome supervise(Command command, const Watch& watch) {
     const EndSignals signals;
     Pipe in = make_pipe();
-    Child child = command.in(in.read.get()).out(1).err(2).group().spawn();
+    Child child = command.in(in.read.get()).out(watch.out).err(2).group().spawn();
     in.read.reset();
     const Fd ended = child.pidfd();
-    Relay relay(std::move(in.write), watch.first);
+    Relay relay(std::move(in.write), watch.first, watch.alone);
     IdleClock idle(watch);
     std::optional<steady_clock::time_point> gone_at;
     for (;;) {

@@ -11,7 +11,9 @@
 namespace sky::shell {
 
 struct Watch {
-    std::string first; ///< given to the child before what comes from the client
+    std::string first;  ///< given to the child before what comes from the client
+    bool alone = false; ///< that is all it is given
+    int out = 1;        ///< the child's stdout
     /// How long the client may send nothing. Counted while it has not closed its side and
     /// `working` says no.
     std::optional<std::chrono::seconds> idle = std::nullopt;
