@@ -95,8 +95,8 @@ def cell(host, store, work, tmp):
 
 
 def nix_build(host, work, identities, deployments, at_once):
-    """Seconds, and those of processor time, that `nix build` needs for the machines of a push, `at_once` at a time,
-    from an empty store. The flake has its inputs locked already."""
+    """Seconds that `nix build` needs for the machines of a push, `at_once` at a time, from an empty store. The flake
+    has its inputs locked already."""
     top = f"{host.dir}/floor"
     run(["rm", "-rf", "--one-file-system", top])
     for directory in ("nix", "tmp"):
@@ -118,17 +118,16 @@ def nix_build(host, work, identities, deployments, at_once):
             microvm = builtins.getFlake "{microvm}"; customization = /inputs/customization.nix; }}"""
         run([*enter, "/bin/nix", "build", "--no-link", "--impure", "--expr", expression])
 
-    begin, before = time.monotonic(), os.times()
+    begin = time.monotonic()
     with ThreadPoolExecutor(at_once) as pool:
         list(pool.map(build, deployments))
-    seconds, after = time.monotonic() - begin, os.times()
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    seconds = time.monotonic() - begin
     for machine, deployment in deployments.items():
         if not os.path.exists(f"{top}{deployment}"):
             raise SystemExit(f"bench: error: the floor built another {machine} than the push ({deployment})")
     run(["rm", "-rf", "--one-file-system", top])
     os.sync()
-    return seconds, cpu
+    return seconds
 
 
 def lock(file, nar_hash):
