@@ -268,17 +268,34 @@ TEST_CASE(
 TEST_CASE("cgroups: a hierarchy per controller, or one for all", "[vm]") {
     const CgroupLimits limits = limits_for(256, 2);
     CHECK(limits.mem_mib > 256);
-    const auto v1 = plan_cgroups({"/cg", false, {"memory", "pids", "cpu"}}, "sky", "a.b.c", limits);
+    const auto v1 = plan_cgroups({"/cg", "", false, false, {"memory", "pids", "cpu"}}, "sky",
+                                 "a.b.c", limits);
     REQUIRE(v1.size() == 3);
     CHECK(v1[0].directory == "/cg/memory/sky/a.b.c");
     CHECK(v1[0].limits[0].first == "memory.limit_in_bytes");
     CHECK(v1[2].limits[1] == std::pair<std::string, std::string>("cpu.cfs_quota_us", "300000"));
-    const auto v2 = plan_cgroups({"/cg", true, {"memory", "pids", "cpu"}}, "sky", "a.b.c", limits);
+    const auto v2 = plan_cgroups({"/cg", "/cg/u.service", true, true, {"memory", "pids", "cpu"}},
+                                 "sky", "a.b.c", limits);
     REQUIRE(v2.size() == 1);
-    CHECK(v2[0].directory == "/cg/sky/a.b.c");
+    CHECK(v2[0].directory == "/cg/u.service/a.b.c");
     CHECK(v2[0].limits[0] ==
           std::pair<std::string, std::string>("memory.max", std::to_string(limits.mem_mib << 20U)));
-    CHECK(v2[0].limits[2].second == "300000 100000");
+    CHECK(v2[0].limits[1] == std::pair<std::string, std::string>("memory.swap.max", "0"));
+    CHECK(v2[0].limits[4].second == "300000 100000");
+}
+
+TEST_CASE("cgroups: the unit that a supervisor runs in", "[vm]") {
+    CHECK(unit_cgroup("0::/sky.slice/sky-vm-a.b.c-12.service\n", "sky") ==
+          "sky.slice/sky-vm-a.b.c-12.service");
+    CHECK(unit_cgroup("0::/sky.slice/sky-vm-a.b.c-12.service/supervisor\n", "sky") ==
+          "sky.slice/sky-vm-a.b.c-12.service");
+    CHECK(unit_cgroup("1:memory:/x\n0::/sky-vm-a.b.c-12.service/a.b.c\n", "sky") ==
+          "sky-vm-a.b.c-12.service");
+    CHECK(unit_cgroup("0::/user.slice/user-3001.slice/session-1.scope\n", "sky").empty());
+    CHECK(unit_cgroup("0::/sky.slice/skyx-vm-a.b.c-12.service\n", "sky").empty());
+    CHECK(unit_cgroup("0::/sky.slice/sky-vm-a.b.c-12.scope\n", "sky").empty());
+    CHECK(unit_cgroup("0::/\n", "sky").empty());
+    CHECK(unit_cgroup("4:memory:/sky-vm-a.b.c-12.service\n", "sky").empty());
 }
 
 TEST_CASE("a spec is checked against configuration and registry", "[vm]") {

@@ -143,7 +143,7 @@ Running boot(const Vm& vm, const BootOrder& order, const BootHooks& hooks) {
         }
     }
     save(vm, running);
-    make_cgroups(cgroup_host(), vm.config.prefix, vm.cgroups(spec));
+    make_cgroups(cgroup_host(vm.config.prefix), vm.cgroups(spec));
     make_directories(vm.files.socks(), 0711);
     const Held sandbox = launch(vm, "guard", "the sandbox");
     const auto alive = alive_of(running.uid);

@@ -19,6 +19,7 @@ namespace fs = std::filesystem;
 
 constexpr std::uint64_t kMib = 1U << 20U;
 constexpr std::uint64_t kPeriodUs = 100000;
+constexpr const char* kSwapMax = "memory.swap.max"; ///< missing in a kernel without swap
 
 void make_directory(const fs::path& path) {
     if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) {
@@ -31,13 +32,14 @@ void write_file(const fs::path& path, std::string_view text) {
     write_all(fd.get(), text);
 }
 
-std::vector<fs::path> hierarchies(const CgroupHost& host) {
+/// Where PREFIX's cgroups are: one directory, or with version 1 one per controller.
+std::vector<fs::path> bases(const CgroupHost& host, const std::string& prefix) {
     if (host.v2) {
-        return {host.root};
+        return {host.base};
     }
     std::vector<fs::path> out;
     for (const auto& controller : host.controllers) {
-        out.push_back(host.root / controller);
+        out.push_back(host.root / controller / prefix);
     }
     return out;
 }
@@ -46,8 +48,11 @@ std::vector<std::pair<std::string, std::string>> limits_of(bool v2, const std::s
                                                            const CgroupLimits& limits) {
     const auto memory = std::to_string(limits.mem_mib * kMib);
     const auto quota = std::to_string((limits.vcpu + std::uint64_t{1}) * kPeriodUs);
+    if (controller == "memory" && v2) { // a machine is whole or not there
+        return {{"memory.max", memory}, {kSwapMax, "0"}, {"memory.oom.group", "1"}};
+    }
     if (controller == "memory") {
-        return {{v2 ? "memory.max" : "memory.limit_in_bytes", memory}};
+        return {{"memory.limit_in_bytes", memory}};
     }
     if (controller == "pids") {
         return {{"pids.max", std::to_string(limits.pids)}};
@@ -60,14 +65,42 @@ std::vector<std::pair<std::string, std::string>> limits_of(bool v2, const std::s
 
 } // namespace
 
-CgroupHost cgroup_host() {
+fs::path unit_cgroup(std::string_view cgroup_file, const std::string& prefix) {
+    const auto at = cgroup_file.rfind("0::/", 0) == 0 ? 0 : cgroup_file.find("\n0::/") + 1;
+    if (cgroup_file.substr(at, 4) != "0::/") {
+        return {};
+    }
+    const auto line = cgroup_file.substr(at + 4, cgroup_file.find('\n', at) - at - 4);
+    const std::string begin = prefix + "-vm-";
+    const std::string_view end = ".service";
+    fs::path path;
+    for (const auto& part : fs::path(line)) {
+        path /= part;
+        const auto& name = part.native();
+        if (name.size() > end.size() && name.rfind(begin, 0) == 0 &&
+            name.compare(name.size() - end.size(), end.size(), end) == 0) {
+            return path;
+        }
+    }
+    return {};
+}
+
+CgroupHost cgroup_host(const std::string& prefix) {
     CgroupHost host;
     host.v2 = fs::exists(host.root / "cgroup.controllers");
-    const std::string there =
-        host.v2 ? " " + read_file(host.root / "cgroup.controllers", 4096) + " " : "";
+    std::string there;
+    if (host.v2) {
+        const auto unit = unit_cgroup(read_file("/proc/self/cgroup", 65536), prefix);
+        host.delegated = !unit.empty();
+        host.base = host.root / (host.delegated ? unit : fs::path(prefix));
+        const auto& top = host.delegated ? host.base : host.root;
+        there = " " + read_file(top / "cgroup.controllers", 4096);
+        std::replace(there.begin(), there.end(), '\n', ' ');
+    }
     for (const char* controller : {"memory", "pids", "cpu"}) {
-        const bool found = host.v2 ? there.find(controller) != std::string::npos
-                                   : fs::exists(host.root / controller / "cgroup.procs");
+        const bool found = host.v2
+                               ? there.find(fmt::format(" {} ", controller)) != std::string::npos
+                               : fs::exists(host.root / controller / "cgroup.procs");
         if (found) {
             host.controllers.emplace_back(controller);
         }
@@ -83,7 +116,7 @@ std::vector<Cgroup> plan_cgroups(const CgroupHost& host, const std::string& pref
                                  const std::string& name, const CgroupLimits& limits) {
     std::vector<Cgroup> out;
     if (host.v2) {
-        Cgroup group{host.root / prefix / name, {}};
+        Cgroup group{host.base / name, {}};
         for (const auto& controller : host.controllers) {
             const auto more = limits_of(true, controller, limits);
             group.limits.insert(group.limits.end(), more.begin(), more.end());
@@ -98,14 +131,15 @@ std::vector<Cgroup> plan_cgroups(const CgroupHost& host, const std::string& pref
     return out;
 }
 
-void make_cgroups(const CgroupHost& host, const std::string& prefix,
-                  const std::vector<Cgroup>& groups) {
+void make_cgroups(const CgroupHost& host, const std::vector<Cgroup>& groups) {
     if (host.v2) {
         // Controllers come from the top down, one level at a time.
-        make_directory(host.root / prefix);
-        for (const auto& directory : {host.root, host.root / prefix}) {
+        make_directory(host.base);
+        for (const auto& directory : {host.root, host.base}) {
             for (const auto& controller : host.controllers) {
-                write_file(directory / "cgroup.subtree_control", "+" + controller);
+                if (!host.delegated || directory == host.base) {
+                    write_file(directory / "cgroup.subtree_control", "+" + controller);
+                }
             }
         }
     }
@@ -113,7 +147,9 @@ void make_cgroups(const CgroupHost& host, const std::string& prefix,
         make_directory(group.directory.parent_path());
         make_directory(group.directory);
         for (const auto& [file, text] : group.limits) {
-            write_file(group.directory / file, text);
+            if (file != kSwapMax || fs::exists(group.directory / file)) {
+                write_file(group.directory / file, text);
+            }
         }
     }
 }
@@ -125,9 +161,9 @@ void join_cgroups(const std::vector<Cgroup>& groups) {
 }
 
 void leave_callers_cgroups(const CgroupHost& host, const std::string& prefix) {
-    for (const auto& hierarchy : hierarchies(host)) {
-        const auto directory = hierarchy / prefix / "supervisor";
-        make_directory(directory.parent_path());
+    for (const auto& base : bases(host, prefix)) {
+        const auto directory = base / "supervisor";
+        make_directory(base);
         make_directory(directory);
         write_file(directory / "cgroup.procs", "0");
     }

@@ -26,17 +26,27 @@ constexpr seconds kFetchLimit{900};
 constexpr seconds kLook{1}; ///< between two looks whether the supervisor lives
 constexpr off_t kLogMost = 1 << 20;
 
+/// A unit of its own, named anew each time, since the machine of a dead supervisor stays in the
+/// dead one's. Below it we make cgroups. Who stops it waits for the guest; nothing is killed but
+/// the supervisor itself.
 void start_by_systemd(const Vm& vm) {
-    const auto made = Command(vm.config.programs.systemd_run)
-                          .args({"--quiet", "--collect",
-                                 fmt::format("--unit={}-vm-{}-{}", vm.config.prefix,
-                                             vm.path.joined(), ::getpid()),
-                                 "--property=KillMode=process", "--property=TimeoutStopSec=300",
-                                 fmt::format("--property=StandardError=append:{}",
-                                             vm.files.supervisor_log().string()),
-                                 "--"})
-                          .args(vm.self("run").argv())
-                          .capture("", 1U << 16U, seconds(30), true);
+    const auto spec = load<Spec>(vm.files.spec());
+    const auto made =
+        Command(vm.config.programs.systemd_run)
+            .args(
+                {"--quiet", "--collect", "--service-type=exec",
+                 fmt::format("--unit={}-vm-{}-{}", vm.config.prefix, vm.path.joined(), ::getpid()),
+                 fmt::format("--slice={}.slice", vm.config.prefix),
+                 fmt::format("--description=Skyflake machine {}", vm.path.text()),
+                 "--property=Delegate=memory pids cpu", "--property=KillMode=process",
+                 fmt::format("--property=TimeoutStopSec={}", (spec ? spec->stop_s : 0) + 60),
+                 "--property=After=network.target",
+                 fmt::format("--property=RequiresMountsFor={}", vm.config.state.string()),
+                 fmt::format("--property=StandardError=append:{}",
+                             vm.files.supervisor_log().string()),
+                 "--"})
+            .args(vm.self("run").argv())
+            .capture("", 1U << 16U, seconds(30), true);
     if (made.exit_code != 0) {
         fail(ExitCode::kSystem, "systemd-run ended with {}: {}", made.exit_code,
              printable(made.err, 200));

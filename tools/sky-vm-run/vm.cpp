@@ -47,12 +47,12 @@ ViewSources Vm::sources() const {
 }
 
 std::vector<Cgroup> Vm::cgroups(const Spec& spec) const {
-    return plan_cgroups(cgroup_host(), config.prefix, path.joined(),
+    return plan_cgroups(cgroup_host(config.prefix), config.prefix, path.joined(),
                         limits_for(spec.mem_mib, spec.vcpu));
 }
 
 std::vector<Cgroup> Vm::cgroups() const {
-    return plan_cgroups(cgroup_host(), config.prefix, path.joined(), {});
+    return plan_cgroups(cgroup_host(config.prefix), config.prefix, path.joined(), {});
 }
 
 Command Vm::self(const char* verb, const std::vector<std::string>& more) const {
