@@ -141,7 +141,8 @@ void need_room(const std::filesystem::path& directory, std::uint64_t bytes) {
 template <typename T>
 std::optional<T> load(const std::filesystem::path& file) {
     const auto text = read_file_if_exists(file, kCap);
-    return text ? std::optional(T::parse(*text)) : std::nullopt;
+    // Empty: its bytes were not on the disk when the power failed.
+    return text && !text->empty() ? std::optional(T::parse(*text)) : std::nullopt;
 }
 
 template std::optional<Want> load<Want>(const std::filesystem::path&);

@@ -34,7 +34,7 @@ class FileStore final : public OwnerStore {
         if ((there ? there->index : 0) != index) {
             return false;
         }
-        atomic_write(file_, owner.dump() + "\n", {.durable = false});
+        atomic_write(file_, owner.dump() + "\n");
         return true;
     }
 

@@ -307,7 +307,7 @@ int supervise(const Vm& vm, const std::string& alloc, const std::optional<Spec>&
     if (spec) {
         static_cast<void>(wish(vm, true, false, &*spec));
     }
-    leave_callers_cgroups(cgroup_host(), vm.config.prefix);
+    leave_callers_cgroups(cgroup_host(vm.config.prefix), vm.config.prefix);
     const auto store = owner_store(vm.config, vm.path, vm.files.owner(), kPatience);
     const auto& classes = vm.config.volumes.classes;
     const bool leased =
