@@ -58,7 +58,7 @@ void remove_if_dead(const fs::path& outbox) {
 void write_note(const Session& session, const BuildNote& note) {
     const auto directory = session.build(note.id);
     make_directories(directory, 0700);
-    atomic_write(directory / "build.json", dump_json(note_json(note)) + "\n", {.durable = false});
+    atomic_write(directory / "build.json", dump_json(note_json(note)) + "\n");
 }
 
 BuildNote read_note(const Session& session, const BuildId& id) {

@@ -10,7 +10,8 @@ std::vector<std::pair<std::string, std::string>> git_settings(const Config& conf
     return {
         {"core.hooksPath", config.hooks.string()},
         {"core.fsmonitor", "false"},
-        {"core.fsync", "committed"}, // a branch is the desired state: it must survive a power cut
+        // A branch is the desired state: it must survive a power cut, packs' indices with it.
+        {"core.fsync", "committed,derived-metadata"},
         {"safe.directory", repo.string()},
         {"receive.procReceiveRefs", "refs"}, // every ref: the hook answers what is no branch too
         {"receive.advertisePushOptions", "true"},
