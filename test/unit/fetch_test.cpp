@@ -98,7 +98,8 @@ class World {
         const cache::Staging staging(cache_.staging());
         const auto staged = cache::Cache::stage(staging, info, string_source(nar), 1000000);
         cache_.publish_nar(staged);
-        cache_.publish_info(staged.info, key_);
+        cache::Cache::sign_info(staged, key_);
+        cache_.publish_info(staged);
         record_.closure.push_back({path, info.nar_hash, info.nar_size, std::move(references)});
     }
 

@@ -31,6 +31,10 @@ fs::path random_in(const fs::path& directory) {
     return directory / fmt::format("{:08x}{:08x}", random(), random());
 }
 
+fs::path info_draft(const Staged& staged) {
+    return staged.file.native() + ".narinfo";
+}
+
 } // namespace
 
 void Staging::sweep(const fs::path& parent) {
@@ -233,10 +237,19 @@ void Cache::publish_nar(const Staged& staged) const {
     }
 }
 
-void Cache::publish_info(const NarInfo& info, const SigningKey& key) const {
-    auto whole = info;
-    whole.signature = key.sign(info.fingerprint());
-    atomic_write(info_file(info.path), print_narinfo(whole), {.mode = kFileMode, .durable = false});
+void Cache::sign_info(const Staged& staged, const SigningKey& key) {
+    auto whole = staged.info;
+    whole.signature = key.sign(whole.fingerprint());
+    const Fd fd =
+        open_file(info_draft(staged), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, kFileMode);
+    write_all(fd.get(), print_narinfo(whole));
+}
+
+void Cache::publish_info(const Staged& staged) const {
+    const auto to = info_file(staged.info.path);
+    if (::rename(info_draft(staged).c_str(), to.c_str()) != 0) {
+        fail_errno("cannot rename to '{}'", to.string());
+    }
 }
 
 void Cache::sync() const {

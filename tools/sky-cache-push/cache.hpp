@@ -73,8 +73,10 @@ class Cache {
                                       const Source& source, std::uint64_t budget);
     /// Gives the NAR its name.
     void publish_nar(const Staged& staged) const;
-    /// Signs and writes the narinfo; its NAR must be published and synced.
-    void publish_info(const NarInfo& info, const SigningKey& key) const;
+    /// Signs the narinfo, into the staging directory.
+    static void sign_info(const Staged& staged, const SigningKey& key);
+    /// Gives the signed narinfo its name; both it and its NAR, published, must be synced.
+    void publish_info(const Staged& staged) const;
     /// Everything written so far survives a power cut.
     void sync() const;
 

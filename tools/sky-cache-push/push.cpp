@@ -132,8 +132,9 @@ class Push {
         return closure.size();
     }
 
-    /// NARs first, then narinfos, the deployment's own last. Another push may have been faster with
-    /// some of the paths: then the cache's are taken, and the closure is looked at again.
+    /// NARs first, then narinfos, the deployment's own last; each has its bytes on the disk before
+    /// it has its name. Another push may have been faster with some of the paths: then the cache's
+    /// are taken, and the closure is looked at again.
     Closure publish() {
         auto closure = collect(
             request_.deployment,
@@ -157,15 +158,16 @@ class Push {
         const auto key = load_key(state_, request_.machine.tenant);
         for (auto& [path, staged] : staged_) {
             cache_.publish_nar(staged);
+            Cache::sign_info(staged, key);
         }
         cache_.sync();
         for (const auto& [path, staged] : staged_) {
             if (path != request_.deployment) {
-                cache_.publish_info(staged.info, key);
+                cache_.publish_info(staged);
             }
         }
         if (const auto at = staged_.find(request_.deployment); at != staged_.end()) {
-            cache_.publish_info(at->second.info, key);
+            cache_.publish_info(at->second);
         }
         cache_.sync();
         return closure;
