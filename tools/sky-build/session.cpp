@@ -3,6 +3,7 @@
 
 #include <sky-build/machine.hpp>
 #include <sky-build/scratch.hpp>
+#include <sky-build/unsynced.hpp>
 #include <sky-build/watch.hpp>
 #include <sky/cli.hpp>
 #include <sky/error.hpp>
@@ -72,7 +73,7 @@ class Session {
   public:
     Session(const Config& config, const Tenant& tenant, std::vector<Request> requests)
         : config_(config), state_(config), tenant_(tenant), cell_directory_(state_.cell(tenant)),
-          scratch_(session_directory()),
+          unsynced_(own_cell_directory(), boot_id()), scratch_(session_directory()),
           cell_(plan_cell(config, cell_directory_, scratch_), config.cell.pids, cancel_),
           memo_(cell_directory_ / "memo"),
           outbox_(state_.outbox(tenant) / requests.front().build.str(), cell_.plan().nix / "store",
@@ -102,6 +103,11 @@ class Session {
     }
 
   private:
+    std::filesystem::path own_cell_directory() const {
+        make_directories(cell_directory_, 0700);
+        return cell_directory_;
+    }
+
     std::filesystem::path session_directory() const {
         make_directories(cell_directory_ / "tmp", 0700);
         return cell_directory_ / "tmp";
@@ -294,6 +300,7 @@ class Session {
     Tenant tenant_;
     Cancel cancel_;
     std::filesystem::path cell_directory_;
+    Unsynced unsynced_;
     Scratch scratch_;
     Cell cell_;
     Memo memo_;

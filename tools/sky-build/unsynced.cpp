@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+#include <sky-build/scratch.hpp>
+#include <sky-build/unsynced.hpp>
+
+#include <sky/error.hpp>
+#include <sky/log.hpp>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+#include <utility>
+
+namespace sky::build {
+
+Unsynced::Unsynced(std::filesystem::path cell, const std::string& boot)
+    : cell_(std::move(cell)),
+      note_(open_file(cell_ / "unsynced", O_RDWR | O_CREAT | O_NOFOLLOW, 0600)) {
+    if (::flock(note_.get(), LOCK_EX | LOCK_NB) == 0) { // else others are at work, in this boot
+        const auto found = read_all(note_.get(), 4096, "the cell's note");
+        if (!found.empty() && found != boot) {
+            log::say("       the power failed during a build: the cell starts anew");
+            for (const char* what : {"nix", "memo", "home"}) {
+                remove_tree(cell_ / what);
+            }
+        }
+        if (found != boot) {
+            if (::ftruncate(note_.get(), 0) != 0 || ::lseek(note_.get(), 0, SEEK_SET) != 0) {
+                fail_errno("cannot empty '{}'", (cell_ / "unsynced").string());
+            }
+            write_all(note_.get(), boot);
+            if (::fsync(note_.get()) != 0) {
+                fail_errno("cannot sync '{}'", (cell_ / "unsynced").string());
+            }
+        }
+    }
+    if (::flock(note_.get(), LOCK_SH) != 0) {
+        fail_errno("cannot lock '{}'", (cell_ / "unsynced").string());
+    }
+}
+
+Unsynced::~Unsynced() {
+    // What can not be synced or emptied costs no more than a store built again.
+    if (::flock(note_.get(), LOCK_EX | LOCK_NB) == 0 && ::syncfs(note_.get()) == 0) {
+        static_cast<void>(::ftruncate(note_.get(), 0) == 0);
+    }
+}
+
+std::string boot_id() {
+    return read_file("/proc/sys/kernel/random/boot_id", 64);
+}
+
+} // namespace sky::build
