@@ -493,6 +493,20 @@ ensured() { [ "$(wc -l <"$D/log/ensure")" = "$1" ]; }
     [ "$(ls -A "$REPOS")" = infra.git ]
 }
 
+@test "what a killed git left in a repo refuses no later push, and goes" {
+    run -0 push host:infra main:www
+    local repo=$REPOS/infra.git
+    mkdir "$repo/objects/tmp_objdir-incoming-x"
+    touch "$repo/refs/heads/www.lock" "$repo/HEAD.lock" "$repo/packed-refs.lock" \
+        "$repo/objects/tmp_objdir-incoming-x/pack" "$repo/objects/pack/tmp_pack_x"
+    chown -R $UID_ALICE "$repo"
+    git commit -q --allow-empty -m "after it"
+    run -0 push host:infra main:www
+    [ "$(branch www)" = "$(head_rev)" ]
+    run find "$repo" -name "*.lock" -o -name "tmp_*"
+    [ -z "$output" ]
+}
+
 @test "storage that is away, or a repo that can not be read, is an error and never an empty list" {
     run -0 push host:infra main:www
     run -0 push host:other main:www

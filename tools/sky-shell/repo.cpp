@@ -24,6 +24,37 @@ void sync_directory(const fs::path& directory) {
     }
 }
 
+/// git init syncs nothing of what it writes.
+void sync_all_of(const fs::path& directory) {
+    const Fd fd = open_file(directory, O_RDONLY | O_DIRECTORY);
+    if (::syncfs(fd.get()) != 0) {
+        fail_errno("cannot sync '{}'", directory.string());
+    }
+}
+
+bool is_ref_lock(const fs::directory_entry& entry) {
+    return entry.path().extension() == ".lock"; // no branch's name holds a dot
+}
+
+/// Under way, or a pack that no gc may touch.
+bool is_half_come_in(const fs::directory_entry& entry) {
+    return entry.path().filename().string().starts_with("tmp_") ||
+           entry.path().extension() == ".keep";
+}
+
+template <typename Iterator>
+void remove_if(const fs::path& directory, bool (*wanted)(const fs::directory_entry&)) {
+    std::vector<fs::path> found;
+    for (const auto& entry : Iterator(directory)) {
+        if (wanted(entry)) {
+            found.push_back(entry.path());
+        }
+    }
+    for (const auto& path : found) {
+        fs::remove_all(path);
+    }
+}
+
 } // namespace
 
 void create_repo(const Session& session, const Repo& repo) {
@@ -44,7 +75,7 @@ void create_repo(const Session& session, const Repo& repo) {
         fail(ExitCode::kIo, "cannot make repository '{}': {}", repo.str(),
              printable(done.err, 200));
     }
-    sync_directory(fresh);
+    sync_all_of(fresh);
     if (::rename(fresh.c_str(), path.c_str()) != 0) {
         fail_errno("cannot make repository '{}'", repo.str());
     }
@@ -53,22 +84,12 @@ void create_repo(const Session& session, const Repo& repo) {
 
 void sweep_repo(const Session& session, const Repo& repo) noexcept {
     try {
-        std::vector<fs::path> dead;
-        const auto objects = session.repo(repo) / "objects";
-        for (const auto& entry : fs::directory_iterator(objects)) {
-            if (entry.path().filename().string().starts_with("tmp_objdir-")) {
-                dead.push_back(entry.path());
-            }
-        }
-        for (const auto& entry : fs::directory_iterator(objects / "pack")) {
-            if (entry.path().extension() == ".keep") {
-                dead.push_back(entry.path());
-            }
-        }
-        for (const auto& path : dead) {
-            fs::remove_all(path);
-        }
-    } catch (const std::exception& e) { // leftovers cost room, no more
+        const auto path = session.repo(repo);
+        remove_if<fs::directory_iterator>(path, is_ref_lock);
+        remove_if<fs::recursive_directory_iterator>(path / "refs", is_ref_lock);
+        remove_if<fs::directory_iterator>(path / "objects", is_half_come_in);
+        remove_if<fs::directory_iterator>(path / "objects/pack", is_half_come_in);
+    } catch (const std::exception& e) { // git says what is in its way
         log::debug("sweep: {}", e.what());
     }
 }

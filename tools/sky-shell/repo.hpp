@@ -12,8 +12,9 @@ namespace sky::shell {
 /// Makes the repo if it is not there, whole or not at all. Call it with the repo's lock held.
 void create_repo(const Session& session, const Repo& repo);
 
-/// Removes what a push that was killed left of git: objects under way, packs that no gc may touch.
-/// Call it with the repo's lock held.
+/// Removes what a push that was killed, or had its power cut, left of git: locks of refs, which
+/// would refuse every later push, objects under way, packs that no gc may touch. Call it with the
+/// repo's lock held.
 void sweep_repo(const Session& session, const Repo& repo) noexcept;
 
 /// Throws Error(kRefused), in the words that a denied one would get, when there is no such repo.
