@@ -30,21 +30,22 @@ constexpr off_t kLogMost = 1 << 20;
 /// dead one's. Below it we make cgroups. Who stops it waits for the guest; nothing is killed but
 /// the supervisor itself.
 void start_by_systemd(const Vm& vm) {
+    static int started = 0; // on a slow host the next may be started while one is still to come
     const auto spec = load<Spec>(vm.files.spec());
     const auto made =
         Command(vm.config.programs.systemd_run)
-            .args(
-                {"--quiet", "--collect", "--service-type=exec",
-                 fmt::format("--unit={}-vm-{}-{}", vm.config.prefix, vm.path.joined(), ::getpid()),
-                 fmt::format("--slice={}.slice", vm.config.prefix),
-                 fmt::format("--description=Skyflake machine {}", vm.path.text()),
-                 "--property=Delegate=memory pids cpu", "--property=KillMode=process",
-                 fmt::format("--property=TimeoutStopSec={}", (spec ? spec->stop_s : 0) + 60),
-                 "--property=After=network.target",
-                 fmt::format("--property=RequiresMountsFor={}", vm.config.state.string()),
-                 fmt::format("--property=StandardError=append:{}",
-                             vm.files.supervisor_log().string()),
-                 "--"})
+            .args({"--quiet", "--collect", "--service-type=exec",
+                   fmt::format("--unit={}-vm-{}-{}-{}", vm.config.prefix, vm.path.joined(),
+                               ::getpid(), ++started),
+                   fmt::format("--slice={}.slice", vm.config.prefix),
+                   fmt::format("--description=Skyflake machine {}", vm.path.text()),
+                   "--property=Delegate=memory pids cpu", "--property=KillMode=process",
+                   fmt::format("--property=TimeoutStopSec={}", (spec ? spec->stop_s : 0) + 60),
+                   "--property=After=network.target",
+                   fmt::format("--property=RequiresMountsFor={}", vm.config.state.string()),
+                   fmt::format("--property=StandardError=append:{}",
+                               vm.files.supervisor_log().string()),
+                   "--"})
             .args(vm.self("run").argv())
             .capture("", 1U << 16U, seconds(30), true);
     if (made.exit_code != 0) {
