@@ -12,6 +12,22 @@
 
 namespace sky::build {
 
+namespace {
+
+/// When nix last registered a path; nothing when that is still going on, or not known.
+std::optional<std::filesystem::file_time_type> last_registered(const std::filesystem::path& cell) {
+    const auto db = cell / "nix/var/nix/db/db.sqlite";
+    std::error_code error;
+    const auto journal = std::filesystem::file_size(db.native() + "-wal", error);
+    if (!error && journal != 0) {
+        return std::nullopt;
+    }
+    const auto time = std::filesystem::last_write_time(db, error);
+    return error ? std::nullopt : std::optional(time);
+}
+
+} // namespace
+
 Unsynced::Unsynced(std::filesystem::path cell, const std::string& boot)
     : cell_(std::move(cell)),
       note_(open_file(cell_ / "unsynced", O_RDWR | O_CREAT | O_NOFOLLOW, 0600)) {
@@ -36,11 +52,14 @@ Unsynced::Unsynced(std::filesystem::path cell, const std::string& boot)
     if (::flock(note_.get(), LOCK_SH) != 0) {
         fail_errno("cannot lock '{}'", (cell_ / "unsynced").string());
     }
+    registered_ = last_registered(cell_);
 }
 
 Unsynced::~Unsynced() {
-    // What can not be synced or emptied costs no more than a store built again.
-    if (::flock(note_.get(), LOCK_EX | LOCK_NB) == 0 && ::syncfs(note_.get()) == 0) {
+    // What can not be synced or emptied costs no more than a store built again. Synced first: who
+    // still works and registers nothing may empty the note after us.
+    const bool idle = registered_ && registered_ == last_registered(cell_);
+    if ((idle || ::syncfs(note_.get()) == 0) && ::flock(note_.get(), LOCK_EX | LOCK_NB) == 0) {
         static_cast<void>(::ftruncate(note_.get(), 0) == 0);
     }
 }

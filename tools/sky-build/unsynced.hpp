@@ -4,6 +4,8 @@
 #include <sky/fd.hpp>
 
 #include <filesystem>
+#include <optional>
+#include <string>
 
 namespace sky::build {
 
@@ -22,6 +24,7 @@ class Unsynced {
   private:
     std::filesystem::path cell_;
     Fd note_;
+    std::optional<std::filesystem::file_time_type> registered_; ///< when nix last did
 };
 
 /// As the kernel says it.
