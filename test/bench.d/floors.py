@@ -109,6 +109,7 @@ def nix_build(host, work, identities, deployments, at_once):
     hash_of = {name: run([*enter, "/bin/nix", "hash", "path", f"/inputs/{name}"]).strip() for name in ("nixpkgs", "microvm")}
     lock(f"{top}/source/flake.lock", hash_of["nixpkgs"])
     run(["rm", "-rf", "--one-file-system", f"{top}/nix/store", f"{top}/nix/var"])
+    run([*enter, "/bin/nix", "store", "ping"])  # two that make a new store at once stumble over each other
     os.sync()
 
     def build(machine):
