@@ -157,7 +157,8 @@ try_point() {
     fi
     # A plain push. What is deleted already can not be pushed again: any contact ends the work.
     if ends_down "$scene" && [ -z "$(held)" ]; then
-        git ls-remote sky >"$out.plain" 2>&1
+        # It does not wait for the work that it has begun.
+        git ls-remote sky >"$out.plain" 2>&1 && eventually 60 came_true "$scene" >>"$out.plain" 2>&1
     else
         play "$scene" >"$out.plain"
     fi || {
