@@ -312,8 +312,11 @@ nothing_published() {
     run setpriv --reuid "$TENANT_UID" --regid nogroup --clear-groups "$SKY_BIN/sky-cache-push" </dev/null
     [ "$status" = 0 ]
     [ "$output" = "-n -u nobody -- $SKY_BIN/sky-cache-push --config $SKY_CONFIG push" ]
-    run setpriv --reuid "$TENANT_UID" --regid nogroup --clear-groups "$SKY_BIN/sky-cache-push" missing --tenant bob </dev/null
+    run setpriv --reuid "$TENANT_UID" --regid nogroup --clear-groups "$SKY_BIN/sky-cache-push" missing </dev/null
     [ "$output" = "-n -u nobody -- $SKY_BIN/sky-cache-push --config $SKY_CONFIG missing" ]
+    run setpriv --reuid "$TENANT_UID" --regid nogroup --clear-groups "$SKY_BIN/sky-cache-push" missing --tenant bob </dev/null
+    [ "$status" = 64 ]
+    [[ $output == *"options of a verb are for root"* ]]
 }
 
 @test "behind sudo a tenant is who SUDO_UID says, and speaks for nobody else" {

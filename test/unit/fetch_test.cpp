@@ -33,6 +33,8 @@ class World {
           cache_(state_, tenant_) {
         fs::create_directories(root_ / "cache");
         fs::create_directories(store());
+        fs::create_directories(state_.keys());
+        atomic_write(state_.keys() / "alice.pub", key_.public_text() + "\n", {.mode = 0644});
         cache_.prepare();
         publish("text of top", "text of dep");
     }

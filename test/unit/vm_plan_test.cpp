@@ -268,8 +268,8 @@ TEST_CASE(
 TEST_CASE("cgroups: a hierarchy per controller, or one for all", "[vm]") {
     const CgroupLimits limits = limits_for(256, 2);
     CHECK(limits.mem_mib > 256);
-    const auto v1 = plan_cgroups({"/cg", "", false, false, {"memory", "pids", "cpu"}}, "sky",
-                                 "a.b.c", limits);
+    const auto v1 =
+        plan_cgroups({"/cg", "", false, false, {"memory", "pids", "cpu"}}, "sky", "a.b.c", limits);
     REQUIRE(v1.size() == 3);
     CHECK(v1[0].directory == "/cg/memory/sky/a.b.c");
     CHECK(v1[0].limits[0].first == "memory.limit_in_bytes");

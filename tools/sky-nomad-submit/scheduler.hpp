@@ -72,8 +72,8 @@ class Scheduler {
                                                   std::int64_t max) = 0;
     /// Returns when the machine is ready or has failed. The same spec hash restarts nothing.
     [[nodiscard]] virtual Outcome start(const Spec& spec, const Watch& watch) = 0;
-    /// The state of a machine that is ready with this very spec, if that can be told in milliseconds
-    /// and without asking anybody; then there is nothing to start.
+    /// The state of a machine that is ready with this very spec, if that can be told in
+    /// milliseconds and without asking anybody; then there is nothing to start.
     [[nodiscard]] virtual std::optional<MachineState> ready(const Spec& /*spec*/) {
         return std::nullopt;
     }

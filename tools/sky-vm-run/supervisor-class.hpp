@@ -61,7 +61,7 @@ class Supervisor {
     bool prepared_ = false;
     std::string hopeless_;                   ///< why; empty: not
     ExitCode blame_ = ExitCode::kSomeFailed; ///< of what was hopeless
-    std::string refused_;  ///< why the machine is another's for ever; empty: it is not
+    std::string refused_; ///< why the machine is another's for ever; empty: it is not
     Backoff backoff_;
     std::optional<std::chrono::steady_clock::time_point> due_;
     std::chrono::steady_clock::time_point up_since_ = std::chrono::steady_clock::now();
