@@ -322,7 +322,7 @@ said() {
     vm stop <<<"$(request)"
     mv "$volume" "$TOP/kept"
     run --separate-stderr start
-    [ "$status" = 1 ]
+    [ "$status" = 77 ]
     [ "$(jq -r .state <<<"${lines[-1]}")" = failed ]
     [[ $(jq -r .why <<<"${lines[-1]}") == *"'root' is in the registry and not on the storage"* ]]
     [ ! -e "$volume" ]
@@ -357,7 +357,7 @@ said() {
     rm "$mark"
     run --separate-stderr start '.vcpu = 2'
     [ "$status" = 69 ] # not the machine's fault
-    [[ $(jq -r .why <<<"${lines[-1]}") == *"the cache lacks"* ]]
+    [[ $(jq -r .why <<<"${lines[-1]}") == *"in the cache: not there"* ]]
     field_is pid "$pid"
     ln -s "$(jq -r .nar_hash "$TOP/spec.json")" "$mark"
     run --separate-stderr start '.vcpu = 2'
