@@ -472,14 +472,18 @@ ensured() { [ "$(wc -l <"$D/log/ensure")" = "$1" ]; }
 }
 
 @test "outbox: there while the pipe runs, set-gid for the cache, gone after it; dead ones are swept, live ones not" {
-    mkdir "$OUTBOX"/{dead,live}
-    touch "$OUTBOX"/{dead,live}/lock
-    chown -R $UID_ALICE "$OUTBOX"/{dead,live}
+    local dead=000000000000000a builds=$BUILDS
+    mkdir -p "$OUTBOX"/{$dead,live} "$builds/$dead"
+    touch "$OUTBOX"/{$dead,live}/lock
+    jq -n --arg b $dead '{ v: 1, build: $b, repo: "infra", at: "2026-01-01T00:00:00Z", ended: null, machines: { www: "building" } }' \
+        >"$builds/$dead/build.json"
+    chown -R $UID_ALICE "$OUTBOX"/{$dead,live} "$builds"
     exec 9<"$OUTBOX/live/lock"
     flock -s 9
     run -0 push host:infra main:www
     grep -q '^drwxr-s---' "$D/log/outbox"
     [ "$(ls "$OUTBOX")" = live ]
+    jq -e '.ended != null and .machines.www == "cancelled"' "$builds/$dead/build.json"
     exec 9<&-
 }
 

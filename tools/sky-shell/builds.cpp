@@ -40,16 +40,24 @@ std::optional<Fd> try_flock(const fs::path& file) {
     return ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0 ? std::optional(std::move(fd)) : std::nullopt;
 }
 
-void remove_if_dead(const fs::path& outbox) {
+/// Its build ended with it, whatever the note says.
+void remove_dead(const Session& session, const fs::path& outbox) {
+    if (BuildId::valid(outbox.filename().string())) {
+        close_note(session, BuildId::parse(outbox.filename().string()));
+    }
+    fs::remove_all(outbox);
+}
+
+void remove_if_dead(const Session& session, const fs::path& outbox) {
     struct stat info {};
     if (::stat((outbox / "lock").c_str(), &info) != 0) {
         // Made a moment ago and not locked yet, or left by somebody who died in between.
         if (::stat(outbox.c_str(), &info) != 0 || ::time(nullptr) - info.st_mtime < 60) {
             return;
         }
-        fs::remove_all(outbox);
+        remove_dead(session, outbox);
     } else if (const auto held = try_flock(outbox / "lock")) {
-        fs::remove_all(outbox);
+        remove_dead(session, outbox);
     }
 }
 
@@ -124,7 +132,7 @@ std::vector<BuildId> list_builds(const Session& session) {
 void sweep(const Session& session) noexcept {
     try {
         for (const auto& entry : fs::directory_iterator(session.state.outbox(session.tenant))) {
-            remove_if_dead(entry.path());
+            remove_if_dead(session, entry.path());
         }
         const auto ids = list_builds(session);
         for (std::size_t i = kKeptBuilds; i < ids.size(); ++i) {
