@@ -7,13 +7,13 @@
 #include <sky-build/outbox.hpp>
 #include <sky-build/progress.hpp>
 #include <sky-build/request.hpp>
-#include <sky-build/scratch.hpp>
 #include <sky-build/watch.hpp>
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 #include <sky/hash.hpp>
 #include <sky/nar.hpp>
 #include <sky/narinfo.hpp>
+#include <sky/scratch.hpp>
 
 #include <sys/stat.h>
 

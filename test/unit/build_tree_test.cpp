@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include <catch.hpp>
 
-#include <sky-build/scratch.hpp>
 #include <sky-build/tree.hpp>
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
+#include <sky/scratch.hpp>
 
 #include <fcntl.h>
 #include <git2.h>

@@ -2,9 +2,9 @@
 #include <sky-build/flake.hpp>
 #include <sky-build/lock-file.hpp>
 
-#include <sky-build/scratch.hpp>
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
+#include <sky/scratch.hpp>
 
 #include <nlohmann/json.hpp>
 

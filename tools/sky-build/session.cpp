@@ -2,13 +2,13 @@
 #include <sky-build/session.hpp>
 
 #include <sky-build/machine.hpp>
-#include <sky-build/scratch.hpp>
 #include <sky-build/unsynced.hpp>
 #include <sky-build/watch.hpp>
 #include <sky/cli.hpp>
 #include <sky/error.hpp>
 #include <sky/lines.hpp>
 #include <sky/log.hpp>
+#include <sky/scratch.hpp>
 #include <sky/state.hpp>
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#include <sky-build/scratch.hpp>
 #include <sky-build/unsynced.hpp>
+#include <sky/scratch.hpp>
 
 #include <sky/error.hpp>
 #include <sky/log.hpp>

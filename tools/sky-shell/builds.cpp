@@ -8,6 +8,7 @@
 #include <sky/json.hpp>
 #include <sky/lines.hpp>
 #include <sky/log.hpp>
+#include <sky/scratch.hpp>
 
 #include <algorithm>
 #include <fcntl.h>
@@ -134,6 +135,7 @@ void sweep(const Session& session) noexcept {
         for (const auto& entry : fs::directory_iterator(session.state.outbox(session.tenant))) {
             remove_if_dead(session, entry.path());
         }
+        sweep_scratch(session.state.cell(session.tenant) / "tmp");
         const auto ids = list_builds(session);
         for (std::size_t i = kKeptBuilds; i < ids.size(); ++i) {
             fs::remove_all(session.build(ids[i]));

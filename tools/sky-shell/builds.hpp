@@ -32,7 +32,8 @@ void close_note(const Session& session, const BuildId& id) noexcept;
 /// The latest builds, newest first.
 [[nodiscard]] std::vector<BuildId> list_builds(const Session& session);
 
-/// Removes outboxes that no living push holds, and all but the newest builds.
+/// Removes outboxes and scratch directories that no living push or build holds, and all but the
+/// newest builds.
 void sweep(const Session& session) noexcept;
 
 /// Holds tenants/T/outbox/BUILD while the pipe runs and removes it at its end.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include <sky-build/scratch.hpp>
+#include <sky/scratch.hpp>
 
 #include <sky/error.hpp>
 #include <sky/freed.hpp>
@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-namespace sky::build {
+namespace sky {
 
 namespace {
 
@@ -55,13 +55,17 @@ void remove_tree(const std::filesystem::path& path) noexcept {
     remove_at(AT_FDCWD, path.c_str());
 }
 
-Scratch::Scratch(const std::filesystem::path& parent) {
-    std::error_code error;
-    for (const auto& entry : std::filesystem::directory_iterator(parent, error)) {
+void sweep_scratch(const std::filesystem::path& parent) {
+    std::error_code none;
+    for (const auto& entry : std::filesystem::directory_iterator(parent, none)) {
         if (const Fd dead = try_hold(entry.path())) {
             remove_tree(entry.path());
         }
     }
+}
+
+Scratch::Scratch(const std::filesystem::path& parent) {
+    sweep_scratch(parent);
     // Another one's sweep can hold or remove ours before we do: then take another name.
     for (int tries = 0; tries < 100 && !lock_; ++tries) {
         path_ = parent / new_build_id().str();
@@ -77,4 +81,4 @@ Scratch::Scratch(const std::filesystem::path& parent) {
     make_directories(etc(), 0700);
 }
 
-} // namespace sky::build
+} // namespace sky

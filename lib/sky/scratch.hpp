@@ -5,11 +5,14 @@
 
 #include <filesystem>
 
-namespace sky::build {
+namespace sky {
 
 /// rm -rf for trees of our own uid, read-only directories too. Links are removed, never followed.
 /// What can not be removed stays: the next sweep tries again.
 void remove_tree(const std::filesystem::path& path) noexcept;
+
+/// Removes the scratch directories in `parent` whose holder is dead.
+void sweep_scratch(const std::filesystem::path& parent);
 
 /// A fresh directory with `tmp` and `etc` in it, held by a flock on itself while this lives and
 /// removed with it. Making one removes those whose holder is dead.
@@ -28,4 +31,4 @@ class Scratch {
     Fd lock_;
 };
 
-} // namespace sky::build
+} // namespace sky
