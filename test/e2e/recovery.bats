@@ -154,6 +154,8 @@ runs() { [ -n "$(qemu "$1")" ]; }
 }
 
 @test "reconcile, run by root, brings back what should run" {
+    nobody_behind() { [ -z "$(processes_of_uid "$(id -u "$(account alice)")")" ]; }
+    eventually 60 nobody_behind # the check behind the last status would do it
     murder www
     run -0 sky-nomad-submit --config "$SKY_CONFIG" reconcile --dry-run
     says 'start '"$(account alice)"'/lasting/www'

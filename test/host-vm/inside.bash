@@ -1,4 +1,4 @@
-# For test/fault/host-vm.bats: words for scripts that run inside the host VM.
+# For test/host-vm/host.bats: words for scripts that run inside the host VM.
 # shellcheck disable=SC2034 # some are for test/lib/e2e.bash
 export SKY_SOURCE=/srv/tree SKY_HOST=/srv/sky SKY_PREFIX=skyv SKY_CONFIG=/srv/sky/etc/config.json BATS_FILE_TMPDIR=/root
 export PATH=/srv/sky/usr/bin:$PATH REPO=infra TENANT=alice WORK=/root/alice-infra

@@ -11,11 +11,11 @@ setup_file() {
     cmake --install "$SKY_BUILD" --prefix "$TREE/usr" --strip >/dev/null
     cp -r "$SKY_SOURCE/test/lib" "$TREE/test/"
     cp -r "$SKY_SOURCE/test/e2e/flake" "$TREE/test/e2e/"
-    cp "$BATS_TEST_DIRNAME/host-vm.bash" "$TREE/"
+    cp "$BATS_TEST_DIRNAME/inside.bash" "$TREE/"
     # Guests on an emulated KVM: every character of a console is expensive.
     echo '{ microvm.kernelParams = [ "quiet" "loglevel=1" "tsc=reliable" "no_timer_check" "mitigations=off" ]; }' >"$TREE/quiet.nix"
     host_vm down 3>&-
-    host_vm up --cache "$SKY_CACHE" --port "$((SKY_PORT + 1))" --tree "$TREE" 3>&-
+    host_vm up --cache "$SKY_CACHE" --port "${SKY_PORT:-10722}" --tree "$TREE" 3>&-
     vm_raw 'cp -r /srv/tree/usr /srv/tree/quiet.nix /srv/sky/ && /srv/tree/test/lib/host up /srv/sky --made 1 --prefix skyv \
         --port 10022 --net 10.80 --uids 3100000 --tenants alice --cell-memory 700M \
         --more "{ \"cell\": { \"customization\": \"/srv/sky/quiet.nix\" }, \"machine\": { \"ready_s\": 600 } }"'
@@ -24,7 +24,7 @@ teardown_file() { [ "${SKY_KEEP:-}" = 1 ] || host_vm down 3>&-; }
 
 host_vm() { "$SKY_SOURCE/test/lib/host-vm" "$1" "$HOST_VM" "${@:2}"; }
 vm_raw() { host_vm exec "$1" </dev/null 3>&-; }
-vm() { vm_raw ". /srv/tree/host-vm.bash; $1"; }
+vm() { vm_raw ". /srv/tree/inside.bash; $1"; }
 says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$output" >&2; return 1; }; }
 
 @test "each supervisor is a unit of its own, its machine a cgroup in there with the machine's limits" {
