@@ -157,6 +157,7 @@ is_dead() { ! grep -qsE '^State:\s+[^ZX]' "/proc/$1/status"; }
     says 'remote: building www'
     [ "$(branch www)" = "$(head_rev)" ]
     [ "$(stat -c %u "$REPOS/infra.git")" = $UID_ALICE ]
+    [ -z "$(ls "$REPOS/infra.git/hooks" 2>/dev/null)" ] # the installed ones are used where they are
     jq -e --arg r "$(head_rev)" '.v == 1 and .repo == "infra" and .machine == "www" and .old == null and .rev == $r' "$D/log/build"
     jq -e --arg r "$(head_rev)" '.repo == "infra" and .branches == { www: $r }' "$D/log/ensure"
     # Asked once, in the hook, with the build's id.
@@ -368,6 +369,19 @@ ensured() { [ "$(wc -l <"$D/log/ensure")" = "$1" ]; }
     wait $second
     [ "$(branch www)" = "$(head_rev)" ]
     wait
+}
+
+@test "progress reaches the client while it happens, and a hook in the repo is nobody's" {
+    run -0 push host:infra main:www
+    mkdir -p "$REPOS/infra.git/hooks"
+    printf '#!/bin/sh\ntouch %s/log/own-hook\n' "$D" >"$REPOS/infra.git/hooks/post-receive"
+    chmod -R 755 "$REPOS/infra.git/hooks"
+    push host:infra main:waits >"$D/first" 3>&- &
+    eventually grep -q 'remote: building waits' "$D/first" # the build has not ended: it waits for us
+    [ -e "$D/log/waits" ]
+    touch "$D/log/go"
+    wait
+    [ ! -e "$D/log/own-hook" ]
 }
 
 @test "who waited in vain gets git's own error and code 75" {

@@ -84,6 +84,24 @@ EOF
     says 2048 # the operator's limit for one machine
 }
 
+@test "a start that fails: the branch moved, the push says why and exits 1, so does the same again; a mended one runs" {
+    configure '.machine.ready_s = 10'
+    machines deaf="$(site "deaf" 'deployment.ready.tcp = 81;')" # nobody listens there
+    run -1 push main:deaf
+    says '[new branch]'
+    says 'port 81'
+    [ "$(branch deaf)" = "$(git rev-parse HEAD)" ]
+    [[ $(field deaf .why) == *"port 81"* ]]
+    run -1 push main:deaf
+    says 'Everything up-to-date'
+    says 'what runs is not: deaf: '
+    configure '.machine.ready_s = 120'
+    machines deaf="$(site "deaf no more" 'deployment.ready.tcp = 80;')"
+    run -0 push main:deaf
+    [ "$(page deaf)" = "deaf no more" ]
+    run -0 push :deaf
+}
+
 @test "a machine with a volume of its own and two CPUs" {
     machines disks="$(site "disks" 'deployment = { vcpu = 2; volumes.data = { size = 64; mountPoint = "/var/lib/data"; }; };
         run = "grep -c ^processor /proc/cpuinfo > /var/lib/site/cpus; mount > /var/lib/site/mounts";')"
