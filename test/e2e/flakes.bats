@@ -93,7 +93,6 @@ EOF
     [ "$(branch deaf)" = "$(git rev-parse HEAD)" ]
     [[ $(field deaf .why) == *"port 81"* ]]
     run -1 push main:deaf
-    says 'Everything up-to-date'
     says 'what runs is not: deaf: '
     configure '.machine.ready_s = 120'
     machines deaf="$(site "deaf no more" 'deployment.ready.tcp = 80;')"
