@@ -161,6 +161,7 @@ Child spawn(std::vector<std::string> words, long pids, int out, int err) {
     std::vector<std::string> variables{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"};
     const auto pointers = [](std::vector<std::string>& texts) {
         std::vector<char*> result;
+        result.reserve(texts.size() + 1);
         for (auto& text : texts) {
             result.push_back(text.data());
         }

@@ -161,16 +161,13 @@ class Sweep {
             if (entry.path().extension() != ".narinfo") {
                 continue;
             }
-            const auto info = readable(entry.path());
-            if (!info) { // nobody takes it for anything any more
-                doomed_.push_back(entry.path());
-                ++removed_paths_;
-            } else if (options_.check && !cache_.sound(*info)) {
+            const auto info = readable(entry.path()); // nobody takes another for anything any more
+            const bool damaged = info && options_.check && !cache_.sound(*info);
+            if (damaged) {
                 damaged_.insert(cache_.directory() / info->url());
-                doomed_.push_back(entry.path());
-                ++removed_paths_;
-            } else if (live_.contains(info->path) ||
-                       age_of(entry.path(), now_) < options_.grace_s) {
+            }
+            if (info && !damaged &&
+                (live_.contains(info->path) || age_of(entry.path(), now_) < options_.grace_s)) {
                 keep_files_.insert(cache_.directory() / info->url());
                 ++paths_;
             } else {

@@ -60,8 +60,10 @@ std::optional<std::string> first_difference(const Json& sent, const Json& there,
         for (const auto& [key, value] : sent.items()) {
             const auto at = there.find(key);
             const Json& other = at == there.end() ? Json() : *at;
-            if (auto found =
-                    first_difference(value, other, path.empty() ? key : path + "." + key)) {
+            std::string below = path;
+            below += path.empty() ? "" : ".";
+            below += key;
+            if (auto found = first_difference(value, other, below)) {
                 return found;
             }
         }

@@ -105,7 +105,7 @@ std::string Owner::dump() const {
 
 Decision decide(const Question& q) {
     if (!q.me.alloc.empty()) {
-        const Decision by_nomad = decide_by_allocations(q);
+        Decision by_nomad = decide_by_allocations(q);
         if (by_nomad.verdict != Verdict::kTake) {
             return by_nomad;
         }
