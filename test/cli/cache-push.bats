@@ -119,12 +119,12 @@ nothing_published() {
 
 @test "each object is answered while the pipe is still open" {
     coproc STAGE { "$SKY_BIN/sky-cache-push" push --tenant alice 2>"$top/stderr"; }
-    object >&"${STAGE[1]}"
+    local input=${STAGE[1]} stage=$STAGE_PID # bash forgets them when it has ended
+    object >&"$input"
     read -r -t 20 answer <&"${STAGE[0]}"
     [ "$(jq .cached <<<"$answer")" = true ]
-    local input=${STAGE[1]}
     exec {input}>&-
-    wait "$STAGE_PID"
+    wait "$stage"
 }
 
 @test "the stage quits when nobody reads its answers any more, though its input stays open" {
