@@ -154,7 +154,7 @@ runs() { [ -n "$(qemu "$1")" ]; }
 }
 
 @test "reconcile, run by root, brings back what should run" {
-    nobody_behind() { [ -z "$(processes_of_uid "$(id -u "$(account alice)")")" ]; }
+    nobody_behind() { ! pgrep -u "$(account alice)" -f 'sky-shell .*ensure' >/dev/null; }
     eventually 60 nobody_behind # the check behind the last status would do it
     murder www
     run -0 sky-nomad-submit --config "$SKY_CONFIG" reconcile --dry-run
