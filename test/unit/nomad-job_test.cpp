@@ -129,6 +129,9 @@ TEST_CASE("which answers of Nomad's a second try may better", "[nomad]") {
     CHECK(trouble_of(429, "") == Trouble::kPassing);
     CHECK(trouble_of(500, "No cluster leader") == Trouble::kPassing);
     CHECK(trouble_of(500, "rpc error: No cluster leader") == Trouble::kPassing);
+    CHECK(trouble_of(500,
+                     "rpc error: failed to get conn: dial tcp 10.0.0.2:4647: connect: connection "
+                     "refused") == Trouble::kPassing);
     CHECK(trouble_of(500, "rpc error: EOF") == Trouble::kUnclear);
     CHECK(trouble_of(500, "leadership lost while committing log") == Trouble::kUnclear);
     CHECK(trouble_of(500, "Enforcing job modify index 0: job already exists") == Trouble::kFinal);

@@ -116,11 +116,11 @@ Trouble trouble_of(long status, std::string_view body) {
     if (status != 500 && status != 504) {
         return Trouble::kFinal;
     }
-    constexpr std::array<std::string_view, 7> kPassing{
+    constexpr std::array<std::string_view, 8> kPassing{
         "No cluster leader",      "no servers",
         "No path to region",      "Not ready to serve consistent reads",
         "node is not the leader", "keyring has not been initialized yet",
-        "No Path to region"};
+        "No Path to region",      "failed to get conn: dial tcp"}; // it knows a leader that is gone
     constexpr std::array<std::string_view, 8> kUnclear{"rpc error: EOF",
                                                        "leadership lost",
                                                        "i/o timeout",
