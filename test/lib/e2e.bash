@@ -37,7 +37,7 @@ push() { git push sky "$@" 2>&1 </dev/null; }
 # status of a machine, as jq sees it: field www .state
 status() { sky status "$REPO/$1" --json; }
 field() { status "$1" | jq -r "${2:-.state}"; }
-address() { field "$1" '.address[0]'; }
+address() { field "$1" '.address[0] // error("no address")'; }
 is_up() { case $(field "$1" .state) in running | ready) ;; *) status "$1" >&2; return 1 ;; esac; }
 
 page() { # MACHINE [FILE]
