@@ -8,9 +8,9 @@ answer() { # TOKEN METHOD PATH [DATA]
         --key "$SKY_HOST/tls/agent.key" --connect-to "::$SKY_NET.255.11:4646" -H "X-Nomad-Token: $(cat "$SKY_HOST/tokens/$1")" \
         -X "$2" "https://server.global.nomad/v1/$3" ${4:+--data-binary "$4"}
 }
-a_job() { # NAMESPACE
+a_job() { # NAMESPACE: of no machine, for a job that is taken away while it is placed ends Nomad 1.11.3's leader, and the next
     jq -nc --arg n "$1" '{Job: {ID: "x", Name: "x", Namespace: $n, Type: "service", Datacenters: ["*"],
-        TaskGroups: [{Name: "x", Tasks: [{Name: "x", Driver: "raw_exec", Config: {command: "/bin/true"}}]}]}}'
+        TaskGroups: [{Name: "x", Count: 0, Tasks: [{Name: "x", Driver: "raw_exec", Config: {command: "/bin/true"}}]}]}}'
 }
 variable() { echo "{\"Namespace\":\"$1\",\"Path\":\"$2\",\"Items\":{\"json\":\"{}\"}}"; }
 
@@ -26,7 +26,7 @@ variable() { echo "{\"Namespace\":\"$1\",\"Path\":\"$2\",\"Items\":{\"json\":\"{
     local job
     job=$(a_job default)
     [ "$(answer operator PUT 'jobs?namespace=default' "$job")" = 200 ] # it is a good job
-    answer operator DELETE 'job/x?namespace=default&purge=true'
+    [ "$(answer operator DELETE 'job/x?namespace=default')" = 200 ]
     [ "$(answer deploy PUT 'jobs?namespace=default' "$job")" = 403 ]
     [ "$(answer deploy PUT 'jobs?namespace=skyflake' "$(a_job skyflake)")" = 403 ]
     [ "$(answer deploy GET 'jobs?namespace=default')" = 403 ]
