@@ -16,6 +16,7 @@ constexpr int kCode = static_cast<int>(ExitCode::kConfig);
 constexpr std::size_t kMostBytes = 4U << 20U;
 constexpr std::int64_t kMostMib = std::int64_t{1} << 40;
 constexpr std::int64_t kMostSeconds = 7 * 24 * 3600;
+constexpr std::int64_t kMostKeep = std::int64_t{10} * 366 * 24 * 3600;
 
 void set(Fields& fields, const char* key, std::string& into) {
     into = fields.optional_string(key).value_or(into);
@@ -165,6 +166,7 @@ void read_volumes(Fields& f, VolumesConfig& volumes) {
                       });
     }
     set(f, "default", volumes.standard);
+    set(f, "keep_s", volumes.keep_s, 0, kMostKeep);
     if (!volumes.classes.contains(volumes.standard)) {
         f.wrong("default", "one of the classes");
     }

@@ -99,6 +99,7 @@ struct VolumeClass {
 struct VolumesConfig {
     std::string standard = "local"; ///< "default" in JSON: the class of who asks for none
     std::map<std::string, VolumeClass> classes{{"local", {}}};
+    std::int64_t keep_s = 30 * 24 * 3600; ///< how long those of a deleted branch wait for it
 };
 
 /// How to reach the cluster's scheduler, doc/interfaces.md "Cluster".

@@ -17,7 +17,9 @@ Registry::Disk parse_disk(const Json& value, const std::string& path) {
     Fields fields(value, path);
     Registry::Disk disk{.storage_class = fields.string("class"),
                         .size_mib = static_cast<std::uint64_t>(
-                            fields.integer("size_mib", 1, std::int64_t{1} << 40))};
+                            fields.integer("size_mib", 1, std::int64_t{1} << 40)),
+                        .kept_since =
+                            fields.integer_or("kept_since", 1, std::int64_t{1} << 40, 0)};
     fields.done();
     return disk;
 }
@@ -124,6 +126,9 @@ Json disks_json(const Disks& disks) {
     Json out = Json::object();
     for (const auto& [name, disk] : disks) {
         out[name] = {{"class", disk.storage_class}, {"size_mib", disk.size_mib}};
+        if (disk.kept_since != 0) {
+            out[name]["kept_since"] = disk.kept_since;
+        }
     }
     return out;
 }

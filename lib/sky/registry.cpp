@@ -148,6 +148,9 @@ void add_machine(Registry& registry, const RegistryLimits& limits, const Machine
                               .volumes = {}};
     if (const auto kept = registry.kept.find(path.joined()); kept != registry.kept.end()) {
         machine.volumes = kept->second;
+        for (auto& [name, disk] : machine.volumes) {
+            disk.kept_since = 0;
+        }
         registry.kept.erase(kept);
     }
     registry.machines.emplace(path.joined(), std::move(machine));
@@ -218,13 +221,16 @@ void register_volume(Registry& registry, const MachinePath& path, const Volume& 
     disk.size_mib = std::max(disk.size_mib, size_mib);
 }
 
-void forget_machine(Registry& registry, const MachinePath& path) {
+void forget_machine(Registry& registry, const MachinePath& path, std::int64_t now) {
     const auto machine = registry.machines.find(path.joined());
     if (machine == registry.machines.end()) {
         return;
     }
     if (!machine->second.volumes.empty()) {
-        registry.kept[path.joined()] = machine->second.volumes;
+        auto& kept = registry.kept[path.joined()] = machine->second.volumes;
+        for (auto& [name, disk] : kept) {
+            disk.kept_since = now;
+        }
     }
     registry.machines.erase(machine);
 }

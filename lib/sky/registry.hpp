@@ -25,6 +25,7 @@ struct Registry {
     struct Disk {
         std::string storage_class; ///< "class" in JSON
         std::uint64_t size_mib = 0;
+        std::int64_t kept_since = 0; ///< in `kept`: seconds of the epoch, 0: unknown
         bool operator==(const Disk&) const = default;
     };
     struct Machine {
@@ -32,7 +33,7 @@ struct Registry {
         uid_t uid = 0;                                ///< first of a block of kUidsPerMachine
         std::string machine_id;                       ///< UUID
         std::map<std::string, std::string> addresses; ///< network -> IPv4 address
-        std::map<std::string, Disk> volumes; ///< by name; made on the storage, kept for ever
+        std::map<std::string, Disk> volumes; ///< by name; made on the storage
         bool operator==(const Machine&) const = default;
     };
     struct TenantEntry {
@@ -92,10 +93,10 @@ const Registry::Machine& register_machine(Registry& registry, const RegistryLimi
 void register_volume(Registry& registry, const MachinePath& path, const Volume& volume,
                      std::string_view storage_class, std::uint64_t size_mib);
 
-/// Takes index, uids and addresses back; volumes stay in `kept`, and come back with
-/// register_machine(). The caller has proved that nothing of the machine lives. Nothing if it is
-/// not registered.
-void forget_machine(Registry& registry, const MachinePath& path);
+/// Takes index, uids and addresses back; volumes stay in `kept` from `now` (seconds of the epoch)
+/// on, and come back with register_machine(). The caller has proved that nothing of the machine
+/// lives. Nothing if it is not registered.
+void forget_machine(Registry& registry, const MachinePath& path, std::int64_t now);
 
 /// MAC of interface `k` (0 .. kMacsPerMachine-1) of machine `index`: 02:5f:KK:NN:NN:NN.
 [[nodiscard]] std::string machine_mac(std::uint32_t index, std::uint32_t k);

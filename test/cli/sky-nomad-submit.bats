@@ -106,7 +106,7 @@ said() { cat "$top/stderr"; }
     submit <<<"$(pushed www "$A")"
     run submit <<<"$(deleted www)"
     [ "$status" = 0 ]
-    [ "$(said)" = '=====> www stopped; its volumes are kept' ]
+    [ "$(said)" = '=====> www stopped; its volumes are kept for 30 days' ]
     [ ! -e "$state/records/alice/infra/www.json" ]
     [ "$(calls | tail -n 1)" = 'stop alice.infra.www forget' ]
 }

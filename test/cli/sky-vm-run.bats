@@ -116,7 +116,8 @@ of_uid() { # OFFSET: the pid of the process with this uid of the machine's block
     [ "$(jq -r .state <<<"${lines[-1]}")" = stopped ]
     says "guest: power button"
     no_process
-    [ ! -e "$vmdir/running.json" ] && [ ! -e "$vmdir/sock/store.sock" ]
+    [ ! -e "$vmdir/running.json" ]
+    [ ! -e "$vmdir/sock/store.sock" ]
     [ -z "$(find /sys/fs/cgroup -path '*svt/alice.infra.www' 2>/dev/null)" ]
     field_is state stopped
 }
@@ -132,7 +133,8 @@ said() {
     run -0 bash -c "$(declare -f vm); vm start --dry-run" < <(spec '.volumes += [{ name: "later", class: "local", size_mib: 16, read_only: false }]')
     [[ $output == *"alice/infra/www: would make volume later, 16 MiB"* ]]
     [[ $output == *"alice/infra/www: would start it: qemu, 1 vcpu, 128 MiB" ]]
-    [ -z "$(ours)" ] && [ "$(said)" = "$before" ]
+    [ -z "$(ours)" ]
+    [ "$(said)" = "$before" ]
     start >/dev/null
     pid=$(field pid) before=$(said)
     run -0 bash -c "$(declare -f vm); vm start --dry-run" < <(spec)
@@ -152,7 +154,8 @@ said() {
     [ "$(jq -c '[.machine, .index]' <<<"$output" | xargs)" = '[www,1] [new,2]' ]
     run -0 vm host-setup --dry-run
     [[ $output == *"2750 5:"*"/tenants/alice/outbox"* ]]
-    [ "$(field pid)" = "$pid" ] && [ "$(said)" = "$before" ]
+    [ "$(field pid)" = "$pid" ]
+    [ "$(said)" = "$before" ]
     vm stop <<<"$(request)" >/dev/null
     run -0 vm cleanup --dry-run alice.infra.www
     [ "$output" = "alice/infra/www: would do nothing: nothing of it is left" ]
@@ -405,6 +408,38 @@ said() {
     wait_for field_is state ready
 }
 
+@test "gc: what no machine of this host was told to run goes from the store, at any moment" {
+    local old=44444444444444444444444444444444-old store=$TOP/state/store/alice pid
+    start >/dev/null
+    pid=$(field pid)
+    mkdir "$store/$old"
+    ln -s "sha256:$(printf '%052d' 1)" "$store/.ok/$old"
+    run -0 vm gc --json
+    [ "$(jq -c '[.tenant, .paths, .removed_paths, .removed_machines, .removed_volumes]' <<<"$output")" = '["alice",4,0,[],[]]' ]
+    touch -h -d '2 days ago' "$store/.ok/$old"
+    run -0 vm gc --dry-run
+    [ "$output" = "alice: 3 store paths stay, 1 would go" ]
+    [ -e "$store/$old" ]
+    run -0 vm gc
+    [ "$output" = "alice: 3 store paths stay, 1 went" ]
+    [ ! -e "$store/$old" ]
+    [ ! -e "$store/.ok/$old" ]
+    [ -z "$(ls -A "$store/.incoming")" ]
+    vm gc --grace 0
+    [ "$(field pid)" = "$pid" ]
+    vm stop <<<"$(request)" >/dev/null
+    vm gc --grace 0 # stopped, and still what it was told to run
+    start
+    field_is state ready
+    # A record that can not be read: nothing of this tenant goes.
+    ln -s "sha256:$(printf '%052d' 1)" "$store/.ok/$old"
+    mv "$TOP/state/deployments/alice" "$TOP/state/deployments/away"
+    run -1 vm gc --grace 0
+    mv "$TOP/state/deployments/away" "$TOP/state/deployments/alice"
+    [ -h "$store/.ok/$old" ]
+    run -77 vm gc --tenant nobody
+}
+
 @test "forget gives the registry entry back and keeps the volume" {
     start
     vm stop <<<"$(request '{"forget":true}')"
@@ -415,4 +450,29 @@ said() {
     jq -c --arg id "$(cat "$TOP/id")" '.machine_id = $id' "$TOP/spec.json" >"$TOP/new" && mv "$TOP/new" "$TOP/spec.json"
     start
     [ "$(stat -c %u "$volume")" = "$(jq '.machines["alice.infra.www"].uid' "$TOP/state/registry.json")" ]
+}
+
+@test "gc: what is left of a forgotten machine goes at once, its volume when its time is over" {
+    start
+    vm stop <<<"$(request '{"forget":true}')"
+    run -0 vm gc --json
+    [ "$(jq -c '[.removed_machines, .removed_volumes]' <<<"$output")" = '[["alice/infra/www"],[]]' ]
+    [ ! -e "$vmdir" ]
+    [ -e "$volume" ]
+    jq -e '.kept["alice.infra.www"].root | .size_mib == 16 and .kept_since > 0' "$TOP/state/registry.json"
+    jq '.volumes = { keep_s: 0 }' "$TOP/config.json" >"$TOP/soon.json"
+    soon() { "$SKY_BIN/sky-vm-run" --config "$TOP/soon.json" gc "$@"; }
+    run -0 soon --dry-run
+    [ "${lines[1]}" = "alice/infra/www: volume root, 16 MiB, would go" ]
+    [ -e "$volume" ]
+    run -0 soon --json
+    jq -e '.removed_volumes == [{ machine: "alice/infra/www", volume: "root", size_mib: 16 }]' <<<"$output"
+    [ ! -e "$volume" ]
+    [ ! -e "$TOP/state/volumes/alice/infra/www" ]
+    [ "$(jq '.kept | length' "$TOP/state/registry.json")" = 0 ]
+    # A branch of that name begins with an empty disk, as any other.
+    request '{"machines":["www"]}' | jq -c 'del(.machine)' | vm register | jq -r .machine_id >"$TOP/id"
+    jq -c --arg id "$(cat "$TOP/id")" '.machine_id = $id' "$TOP/spec.json" >"$TOP/new" && mv "$TOP/new" "$TOP/spec.json"
+    start
+    [ -e "$volume" ]
 }

@@ -276,7 +276,7 @@ TEST_CASE("a deleted branch leaves no record, unless the stop failed") {
     CHECK(site.order(Kind::kForget).code == 69);
     CHECK_FALSE(site.record().rev);
     site.host.away = false;
-    CHECK(site.order(Kind::kForget).text == "stopped; its volumes are kept");
+    CHECK(site.order(Kind::kForget).text == "stopped; its volumes are kept for 30 days");
     CHECK_FALSE(site.records.load(site.www));
     CHECK(site.order(Kind::kForget).quiet);
     CHECK_THROWS_AS(site.order(Kind::kStop), Error);

@@ -4,10 +4,13 @@
 #include <sky-cache-push/cache.hpp>
 #include <sky-cache-push/closure.hpp>
 #include <sky-vm-run/fetch.hpp>
+#include <sky-vm-run/store-gc.hpp>
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 #include <sky/hash.hpp>
 
+#include <array>
+#include <ctime>
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
@@ -249,4 +252,83 @@ TEST_CASE("many fetches at once make one store") {
         CHECK(world.nothing_left_behind());
     }
     CHECK(complaints == std::set<std::string>{});
+}
+
+namespace {
+
+/// All that is older than in an hour.
+vm::StoreSweep sweep_all() {
+    vm::StoreSweep sweep;
+    sweep.before.tv_sec = std::time(nullptr) + 3600;
+    return sweep;
+}
+
+} // namespace
+
+TEST_CASE("a sweep leaves what is wanted, and a fetch brings back what went", "[vm]") {
+    World world;
+    world.fetch();
+    auto sweep = sweep_all();
+    sweep.live = {kDep.base()};
+    sweep.dry_run = true;
+    CHECK(vm::sweep_store(world.store(), sweep).removed == 1);
+    CHECK(world.visible() == 2);
+    sweep.dry_run = false;
+    const auto report = vm::sweep_store(world.store(), sweep);
+    CHECK(report.paths == 1);
+    CHECK(report.removed == 1);
+    CHECK(world.visible() == 1);
+    CHECK(world.text(kDep) == "text of dep");
+    CHECK(world.nothing_left_behind());
+    CHECK(vm::lacking_of(world.record(), world.store()) == 1);
+    CHECK(world.fetch().paths == 1);
+    CHECK(world.text(kTop) == "text of top");
+}
+
+TEST_CASE("a sweep leaves what a fetch counts on since it began", "[vm]") {
+    World world;
+    world.fetch();
+    const std::array<timespec, 2> long_ago{};
+    for (const auto& mark : fs::directory_iterator(world.store() / ".ok")) {
+        REQUIRE(::utimensat(AT_FDCWD, mark.path().c_str(), long_ago.data(),
+                            AT_SYMLINK_NOFOLLOW) == 0);
+    }
+    vm::StoreSweep sweep;
+    REQUIRE(::clock_gettime(CLOCK_REALTIME_COARSE, &sweep.before) == 0);
+    CHECK(world.fetch().paths == 0); // all is there, and now it is used
+    CHECK(vm::sweep_store(world.store(), sweep).removed == 0);
+    CHECK(world.visible() == 2);
+}
+
+TEST_CASE("what was replaced goes when nobody who was started before runs any more", "[vm]") {
+    World world;
+    world.fetch();
+    world.publish("text of top", "other text of dep");
+    world.fetch();
+    auto sweep = sweep_all();
+    sweep.live = {kDep.base(), kTop.base()};
+    const auto replaced = [&] {
+        const auto n = std::distance(fs::directory_iterator(world.store() / ".replaced"),
+                                     fs::directory_iterator());
+        return n;
+    };
+    REQUIRE(replaced() == 1);
+    sweep.oldest = std::time(nullptr) - 100;
+    CHECK(vm::sweep_store(world.store(), sweep).removed == 0);
+    CHECK(replaced() == 1);
+    sweep.oldest = std::time(nullptr) + 100;
+    CHECK(vm::sweep_store(world.store(), sweep).removed == 1);
+    CHECK(replaced() == 0);
+    CHECK(world.text(kDep) == "other text of dep");
+}
+
+TEST_CASE("what has no mark and no owner goes too, and an empty store is no error", "[vm]") {
+    World world;
+    CHECK(vm::sweep_store(world.store(), sweep_all()).removed == 0);
+    world.fetch();
+    fs::create_directory(world.store() / "00000000000000000000000000000003-half");
+    auto sweep = sweep_all();
+    sweep.live = {kDep.base(), kTop.base()};
+    CHECK(vm::sweep_store(world.store(), sweep).removed == 1);
+    CHECK(world.visible() == 2);
 }

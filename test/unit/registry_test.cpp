@@ -104,7 +104,7 @@ TEST_CASE("machine paths that look alike share nothing, whatever comes and goes"
     for (int round = 0; round < 2000; ++round) {
         const auto& one = paths.at(random() % paths.size());
         if (random() % 3 == 0) {
-            forget_machine(registry, one);
+            forget_machine(registry, one, 1);
             REQUIRE(registry.find(one) == nullptr);
         } else {
             static_cast<void>(register_machine(registry, tight, one));
@@ -126,7 +126,7 @@ TEST_CASE("what runs out is said, and comes back only by forgetting") {
     const auto given = register_machine(registry, tight, a);
     static_cast<void>(register_machine(registry, tight, b));
     CHECK_THAT(refusal(registry, tight, c), ContainsSubstring("all 2 are taken"));
-    forget_machine(registry, a);
+    forget_machine(registry, a, 1);
     CHECK(register_machine(registry, tight, c).index == given.index);
     CHECK_THAT(refusal(registry, tight, a), ContainsSubstring("no machine uid left"));
 
@@ -150,7 +150,7 @@ TEST_CASE("a freed index is not given out again while others are left") {
     const auto a = path("alice", "infra", "a");
     const auto b = path("alice", "infra", "b");
     const auto first = register_machine(registry, limits(), a).index;
-    forget_machine(registry, a);
+    forget_machine(registry, a, 1);
     CHECK(register_machine(registry, limits(), b).index != first);
 }
 
@@ -173,11 +173,13 @@ TEST_CASE("volumes outlive their machine and come back to it alone") {
     register_volume(registry, www, Volume::parse("root"), "local", 1024);
     CHECK(registry.find(www)->volumes.at("root").size_mib == 2048);
     CHECK_THROWS_AS(register_volume(registry, www, Volume::parse("root"), "ceph", 2048), Error);
-    forget_machine(registry, www);
+    forget_machine(registry, www, 1700000000);
+    CHECK(registry.kept.at("alice.infra.www").at("root").kept_since == 1700000000);
     CHECK(Registry::parse(registry.dump()) == registry);
     CHECK_THROWS_AS(register_volume(registry, www, Volume::parse("root"), "local", 1), Error);
     CHECK(register_machine(registry, limits(), path("alice", "infra", "db")).volumes.empty());
-    CHECK(register_machine(registry, limits(), www).volumes.at("root").size_mib == 2048);
+    CHECK(register_machine(registry, limits(), www).volumes.at("root") ==
+          Registry::Disk{.storage_class = "local", .size_mib = 2048});
     CHECK(registry.kept.empty());
 }
 

@@ -36,6 +36,15 @@ Record cached_record(const std::filesystem::path& state, const MachinePath& path
     }
 }
 
+/// " for 30 days", as far as a person counts.
+std::string for_time(std::int64_t seconds) {
+    constexpr std::int64_t kHour = 3600;
+    constexpr std::int64_t kDay = 24 * kHour;
+    return seconds >= 2 * kDay    ? fmt::format(" for {} days", seconds / kDay)
+           : seconds >= 2 * kHour ? fmt::format(" for {} hours", seconds / kHour)
+                                  : "";
+}
+
 /// Runs already what `what` would start, and was not restarted for it.
 bool same_as_before(const MachineRecord::Did& before, const Admitted& what,
                     const Outcome& outcome) {
@@ -233,7 +242,9 @@ Verdict Deployer::forget(Job& job) {
         return went_wrong(job, job.record.did.rev, "start", outcome.failure_code(), why);
     }
     records_.remove(job.path);
-    return {.text = "stopped; its volumes are kept", .state = "stopped", .quiet = !known};
+    return {.text = "stopped; its volumes are kept" + for_time(config_.volumes.keep_s),
+            .state = "stopped",
+            .quiet = !known};
 }
 
 Verdict Deployer::dry(const Job& job, const Order& order) const {

@@ -3,6 +3,7 @@
 #include <sky-vm-run/boot.hpp>
 #include <sky-vm-run/console.hpp>
 #include <sky-vm-run/control.hpp>
+#include <sky-vm-run/gc.hpp>
 #include <sky-vm-run/guard.hpp>
 #include <sky-vm-run/host-setup.hpp>
 #include <sky-vm-run/qmp.hpp>
@@ -27,6 +28,7 @@ using Action = std::function<int(const Caller&)>;
 struct Words {
     DryRun dry;
     ByNomad nomad = by_nomad(); ///< before the environment is emptied
+    GcOptions gc;
     std::string machine;
     std::string more;
     std::uint64_t from = 0;
@@ -94,6 +96,21 @@ void add_host_verbs(Cli& cli, Verbs& verbs, Words& words) {
         }));
 }
 
+void add_gc(Cli& cli, Verbs& verbs, Words& words) {
+    auto* gc = verbs.add_root(
+        "gc", "remove store paths, volumes and leftovers that nothing wants any more",
+        [&](const Caller&) {
+            words.gc.dry = words.dry;
+            return gc_verb(cli.config(), words.gc, STDOUT_FILENO);
+        });
+    gc->add_option("--tenant", words.gc.tenant, "only this one's")->type_name("NAME");
+    gc->add_option("--grace", words.gc.grace_s,
+                   "leave alone what was used or made later (seconds, default one day)")
+        ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 32));
+    verbs.can_be_dry(gc);
+    gc->add_flag("--json", words.dry.json, "report as JSON lines, one per tenant");
+}
+
 void add_machine_verbs(Cli& cli, Verbs& verbs, Words& words) {
     verbs.can_be_outlined(
         verbs.add_root("start", "start the machine of the spec on stdin, follow it until it is up",
@@ -155,11 +172,13 @@ int app(Cli& cli) {
     Verbs verbs(cli, words);
     cli.app().require_subcommand(1);
     add_host_verbs(cli, verbs, words);
+    add_gc(cli, verbs, words);
     add_machine_verbs(cli, verbs, words);
     add_inner_verbs(cli, verbs, words);
     cli.examples("  sky-vm-run storage init\n"
                  "  sky-vm-run host-setup\n"
                  "  sky-vm-run list </dev/null\n"
+                 "  sky-vm-run gc --dry-run\n"
                  "  sky-vm-run start <spec.json\n"
                  "  echo '{\"v\":1,\"tenant\":\"alice\",\"repo\":\"infra\",\"machine\":\"www\"}' |"
                  " sky-vm-run stop\n");

@@ -18,6 +18,7 @@
 #include <sky/log.hpp>
 
 #include <cstdlib>
+#include <ctime>
 #include <fcntl.h>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -88,7 +89,7 @@ void forget(const Vm& vm) {
     Registry registry = load_registry(vm.config.shared);
     if (registry.find(vm.path) != nullptr) {
         take_back_volumes(vm.config, vm.path); // before its uid is another's
-        forget_machine(registry, vm.path);
+        forget_machine(registry, vm.path, std::time(nullptr));
         save_registry(vm.config.shared, registry, account(vm.config.accounts.deploy).gid);
     }
 }

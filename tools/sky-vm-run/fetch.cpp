@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "fetch.hpp"
+#include "store-files.hpp"
 
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
@@ -22,134 +23,6 @@
 
 namespace sky::vm {
 namespace {
-
-constexpr const char* kIncoming = ".incoming"; // store/T/.incoming/RANDOM/HASH-NAME: not whole yet
-constexpr const char* kMarks = ".ok"; // store/T/.ok/HASH-NAME -> NARHASH: whole, and this it is
-constexpr const char* kReplaced = ".replaced"; // what a running machine may still use
-
-Fd directory_in(int parent, const char* name) {
-    if (::mkdirat(parent, name, S_IRWXU) != 0 && errno != EEXIST) {
-        fail_errno("cannot make directory '{}'", name);
-    }
-    return open_beneath(parent, name, O_RDONLY | O_DIRECTORY);
-}
-
-std::string random_name() {
-    std::random_device random;
-    return fmt::format("{:08x}{:08x}", random(), random());
-}
-
-/// The NAR hash that the mark of `name` tells, or nothing if `name` is not known to be whole.
-std::string mark_of(int marks, const std::string& name) {
-    std::array<char, 128> text{};
-    const ssize_t n = ::readlinkat(marks, name.c_str(), text.data(), text.size());
-    if (n < 0 && errno != ENOENT) {
-        fail_errno("cannot read the mark of '{}'", name);
-    }
-    return n < 0 ? std::string() : std::string(text.data(), static_cast<std::size_t>(n));
-}
-
-/// Removes a tree of our own, relative to a descriptor. Best effort: what stays is swept by the
-/// next fetch.
-void remove_tree(int directory, const std::string& name, std::size_t depth = 0) noexcept {
-    if (::unlinkat(directory, name.c_str(), 0) == 0 || (errno != EISDIR && errno != EPERM) ||
-        depth > 256) {
-        return;
-    }
-    const int fd =
-        ::openat(directory, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0) {
-        return;
-    }
-    ::fchmod(fd, S_IRWXU);
-    DIR* stream = ::fdopendir(fd);
-    if (stream == nullptr) {
-        ::close(fd);
-        return;
-    }
-    for (const dirent* entry = ::readdir(stream); entry != nullptr; entry = ::readdir(stream)) {
-        const std::string child(static_cast<const char*>(entry->d_name));
-        if (child != "." && child != "..") {
-            remove_tree(::dirfd(stream), child, depth + 1);
-        }
-    }
-    ::closedir(stream);
-    ::unlinkat(directory, name.c_str(), AT_REMOVEDIR);
-}
-
-/// An flock(2) on a directory, ended by this scope or this process's death.
-class DirectoryLock {
-  public:
-    explicit DirectoryLock(int fd) : fd_(fd) {
-        while (::flock(fd_, LOCK_EX) != 0) {
-            if (errno != EINTR) {
-                fail_errno("cannot lock the store");
-            }
-        }
-    }
-    DirectoryLock(const DirectoryLock&) = delete;
-    DirectoryLock& operator=(const DirectoryLock&) = delete;
-    ~DirectoryLock() { ::flock(fd_, LOCK_UN); }
-
-  private:
-    int fd_;
-};
-
-std::vector<std::string> names_in(int directory) {
-    Fd copy = open_beneath(directory, ".", O_RDONLY | O_DIRECTORY);
-    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(copy.get()), ::closedir);
-    if (!stream) {
-        fail_errno("cannot read a directory of the store");
-    }
-    static_cast<void>(copy.release());
-    std::vector<std::string> names;
-    for (const dirent* e = ::readdir(stream.get()); e != nullptr; e = ::readdir(stream.get())) {
-        if (e->d_name[0] != '.') {
-            names.emplace_back(static_cast<const char*>(e->d_name));
-        }
-    }
-    return names;
-}
-
-/// A directory of this fetch's own below store/T/.incoming; an flock on it says that it lives.
-/// Removed at the end, and by whoever fetches next if this process dies.
-class Incoming {
-  public:
-    explicit Incoming(int store) : parent_(directory_in(store, kIncoming)), name_(random_name()) {
-        const DirectoryLock lock(parent_.get()); // nobody sweeps between mkdir and flock
-        for (const auto& name : names_in(parent_.get())) {
-            sweep(name);
-        }
-        own_ = directory_in(parent_.get(), name_.c_str());
-        if (::flock(own_.get(), LOCK_EX | LOCK_NB) != 0) {
-            fail_errno("cannot lock '{}'", name_);
-        }
-    }
-    Incoming(const Incoming&) = delete;
-    Incoming& operator=(const Incoming&) = delete;
-    ~Incoming() { remove_tree(parent_.get(), name_); }
-
-    [[nodiscard]] int fd() const noexcept { return own_.get(); }
-    [[nodiscard]] int parent() const noexcept { return parent_.get(); }
-
-  private:
-    void sweep(const std::string& name) const {
-        try {
-            const Fd fd = open_beneath(parent_.get(), name, O_RDONLY | O_DIRECTORY);
-            if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) {
-                remove_tree(parent_.get(), name);
-            }
-        } catch (const SysError& e) {
-            if (e.errno_value() != ENOENT) { // its owner has just removed it
-                throw;
-            }
-        }
-    }
-
-    Fd parent_;
-    Fd own_;
-    std::string name_;
-};
 
 /// Opens a file of the cache: a service account's directory, so no link is followed and nothing can
 /// block.
@@ -229,11 +102,17 @@ void publish(const Incoming& incoming, int store, int marks, const RecordPath& e
     }
 }
 
-std::vector<const RecordPath*> lacking_of(const Record& record, int marks) {
+/// What the closure lacks. The marks of the rest get the time of this use: from here on the garbage
+/// collector leaves them.
+std::vector<const RecordPath*> use(const Record& record, int store, int marks) {
+    const DirectoryLock lock(store); // not between its look at a mark and what it does
     std::vector<const RecordPath*> lacking;
     for (const auto& entry : record.closure) {
-        if (mark_of(marks, entry.path.base()) != nar_hash_text(entry.nar_hash)) {
+        const auto name = entry.path.base();
+        if (mark_of(marks, name) != nar_hash_text(entry.nar_hash)) {
             lacking.push_back(&entry);
+        } else if (::utimensat(marks, name.c_str(), nullptr, AT_SYMLINK_NOFOLLOW) != 0) {
+            fail_errno("cannot touch the mark of '{}'", name);
         }
     }
     return lacking;
@@ -247,13 +126,13 @@ Fetched fetch_closure(const Record& record, const std::filesystem::path& cache,
     const Fd into = open_file(store, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     const Fd marks = directory_in(into.get(), kMarks);
     Fetched fetched;
-    if (lacking_of(record, marks.get()).empty()) {
+    if (use(record, into.get(), marks.get()).empty()) {
         return fetched;
     }
     // Machines that start together share most of their closures: one after another, so that each
     // path is unpacked once.
     const DirectoryLock turn(marks.get());
-    const auto lacking = lacking_of(record, marks.get());
+    const auto lacking = use(record, into.get(), marks.get());
     if (lacking.empty()) {
         return fetched;
     }
