@@ -98,6 +98,54 @@ says() { grep -qF -- "$1" "$top/err"; }
     says "same inputs as before"
 }
 
+@test "machines of one push are built side by side, and each step is told when it comes" {
+    flake '{ www = { run = "sleep 12"; }; db = { run = "sleep 12"; }; }'
+    run -0 push www db
+    # Both were being built before the first had ended.
+    [ "$(grep -nE ' (building|built)$' "$top/err" | head -n 2 | grep -c ' building$')" = 2 ]
+    [ "$(grep -cE ' built$' "$top/err")" = 2 ]
+}
+
+branch_too() { # BRANCH: beside main
+    chown -R root:root "$tenant/repos/infra.git"
+    git -C "$top/work" push -q -f "$tenant/repos/infra.git" "HEAD:$1"
+    chown -R "$TENANT_UID:$TENANT_UID" "$tenant/repos/infra.git"
+}
+
+@test "gc: what neither a machine with a branch nor the operator's trees need goes, and not from under a build" {
+    local old new db cell=$tenant/cell
+    flake '{ www = { text = "first"; }; db = { text = "db"; }; }'
+    branch_too www
+    run -0 push www db
+    old=$(of www .deployment) db=$(of db .deployment)
+    flake '{ www = { text = "second"; }; db = { text = "db"; }; }'
+    run -0 push www
+    new=$(of www .deployment)
+    run -0 build gc --dry-run --json
+    jq -e '.tenant == "alice" and .removed_paths > 2' <<<"$output"
+    jq -e '.removed_roots >= 1' <<<"$output" # db has no branch
+    [ -e "$cell$old" ]
+    [ -h "$cell/nix/var/nix/gcroots/sky/infra.db" ]
+    run -0 build gc
+    [[ $output =~ ^alice:\ [0-9]+\ store\ paths\ and\ [0-9]+\ roots\ of\ the\ cell\ went$ ]]
+    [ ! -e "$cell$old" ]
+    [ ! -e "$cell$db" ]
+    [ -e "$cell$new/manifest.json" ]
+    for each in nixpkgs microvm guest; do [ -e "$cell$(readlink "$cell/nix/var/nix/gcroots/sky-inputs/$each")" ]; done
+    [ "$(ls "$cell/nix/var/nix/gcroots/sky")" = infra.www ]
+    run -0 build gc --json
+    [ "$(jq -c '[.removed_paths, .removed_roots]' <<<"$output")" = '[0,0]' ]
+    run -0 push www db
+    says "same inputs as before" # www
+    [ "$(of db .deployment)" = "$db" ] # and what went is built again
+    exec 7<"$cell/lock"
+    flock -s 7 # as a build does
+    run -75 build gc
+    [[ $output == *"alice: a build is on"* ]]
+    exec 7<&-
+    run -64 build gc --repo infra
+}
+
 @test "a machine on the command line is the same object, with an id of its own" {
     local id
     run -0 --separate-stderr build --repo infra.git --rev main www

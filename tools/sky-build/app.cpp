@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: MIT
 #include <sky-build/app.hpp>
 
+#include <sky-build/gc.hpp>
 #include <sky-build/session.hpp>
 #include <sky-build/tree.hpp>
 #include <sky/error.hpp>
 #include <sky/lines.hpp>
 #include <sky/log.hpp>
 #include <sky/privilege.hpp>
+#include <sky/process.hpp>
 #include <sky/state.hpp>
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <pwd.h>
 #include <sys/stat.h>
@@ -29,6 +32,7 @@ struct Options {
     std::string tenant;
     bool dry_run = false;
     bool json = false;
+    bool collect = false; ///< the verb gc
 };
 
 /// Whose code it is: the uid's, for good; root says --tenant and becomes it.
@@ -115,19 +119,58 @@ int show_plan(const State& state, const Tenant& tenant, const std::vector<Reques
     return code(ExitCode::kOk);
 }
 
+/// Each tenant's by a process that becomes the tenant for good.
+int collect_all(const Config& config, const GcOptions& gc) {
+    int worst = 0;
+    for (const auto& [tenant, settings] : config.tenants) {
+        const pid_t pid = ::fork(); // no thread has been started yet
+        if (pid < 0) {
+            fail_errno("cannot fork");
+        }
+        if (pid == 0) {
+            int result = 0;
+            try {
+                Options options;
+                options.tenant = tenant.str();
+                collect_garbage(config, become_tenant(config, options), gc);
+            } catch (const Error& e) { // one tenant must not hide the others
+                log::error("{}", e.what());
+                result = code(e.code());
+            }
+            ::_exit(result);
+        }
+        worst = std::max(worst, Child(pid, false).wait());
+    }
+    return worst == 0 ? 0 : code(ExitCode::kSomeFailed);
+}
+
+int collect(const Config& config, const Options& options) {
+    const GcOptions gc{.dry_run = options.dry_run, .json = options.json};
+    if (::geteuid() == 0 && options.tenant.empty()) {
+        return collect_all(config, gc);
+    }
+    collect_garbage(config, become_tenant(config, options), gc);
+    return code(ExitCode::kOk);
+}
+
 void declare(Cli& cli, Options& options) {
     CLI::App& app = cli.app();
+    app.require_subcommand(0, 1);
+    app.fallthrough();
+    app.add_subcommand("gc", "remove from cells what no machine needs (root: all tenants')")
+        ->callback([&options] { options.collect = true; });
     app.add_option("--repo", options.repo, "the repo: infra or infra.git")->type_name("REPO");
     app.add_option("--rev", options.rev, "40 hex digits, HEAD or a branch (default: HEAD)")
         ->type_name("REV");
     app.add_option("--tenant", options.tenant, "for root: whose repo and cell")->type_name("T");
-    app.add_flag("-n,--dry-run", options.dry_run, "say what would be built, and leave");
-    app.add_flag("--json", options.json, "the plan of --dry-run as JSON lines");
+    app.add_flag("-n,--dry-run", options.dry_run, "say what would be done, and leave");
+    app.add_flag("--json", options.json, "the plan of --dry-run, or gc's report, as JSON lines");
     app.add_option("machine", options.machines, "machines; without: JSON lines on stdin")
         ->type_name("MACHINE");
     cli.examples("  sky-build --repo infra --rev HEAD www db | sky-cache-push | sky-nomad-submit\n"
                  "  sky-build --repo infra --rev www --dry-run www\n"
-                 "  sky-build --tenant alice --repo infra www          (as root)\n");
+                 "  sky-build --tenant alice --repo infra www          (as root)\n"
+                 "  sky-build gc --dry-run                             (as root)\n");
 }
 
 } // namespace
@@ -136,6 +179,14 @@ int run(Cli& cli) {
     Options options;
     declare(cli, options);
     cli.parse();
+    if (options.collect) {
+        if (!options.machines.empty() || !options.repo.empty()) {
+            throw UsageError("gc is about whole cells (a machine of this name: -- gc)");
+        }
+        check_storage(cli.config());
+        ::umask(022);
+        return collect(cli.config(), options);
+    }
     if (options.machines.empty() != options.repo.empty()) {
         throw UsageError("--repo and the machines go together (without both: lines on stdin)");
     }

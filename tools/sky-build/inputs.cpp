@@ -169,12 +169,32 @@ std::string fingerprint(const fs::path& path) {
     return nar_hash_text(hasher.finish());
 }
 
+void add_root(const Cell& cell, const char* kind, const std::string& name, const StorePath& path) {
+    const auto directory = cell.plan().nix / "var/nix/gcroots" / kind;
+    make_directories(directory, 0755);
+    const auto link = directory / name;
+    // Among what is this session's own, and is swept should it be killed.
+    const auto draft = cell.plan().tmp / fmt::format("{}.{}.root", kind, name);
+    std::error_code error;
+    fs::remove(draft, error);
+    fs::create_symlink(path.str(), draft, error);
+    if (!error) {
+        fs::rename(draft, link, error);
+    }
+    if (error) {
+        throw SysError(error.value(), fmt::format("cannot write '{}'", link.string()));
+    }
+}
+
 OperatorTrees add_operator_trees(const CellConfig& config, const Cell& cell, const Memo& memo) {
     std::vector<Wanted> all = wanted_trees(config);
     for (Wanted& each : all) {
         find_known(cell, memo, each);
     }
     add_unknown(cell, memo, all);
+    for (const Wanted& each : all) {
+        add_root(cell, kInputRoots, fs::path(each.inside).filename().string(), each.tree->path);
+    }
     std::map<std::string, StoreTree> inputs;
     auto each = all.begin();
     for (const auto& [name, path] : config.inputs) {

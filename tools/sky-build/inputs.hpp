@@ -26,6 +26,14 @@ struct OperatorTrees {
 /// paths that were valid once.
 [[nodiscard]] bool in_store(const Cell& cell, const StorePath& path);
 
+/// Where the roots of the cell's store lie, below nix/var/nix/gcroots: the operator's trees by
+/// name, and each machine's latest deployment as REPO.MACHINE.
+inline constexpr const char* kInputRoots = "sky-inputs";
+inline constexpr const char* kMachineRoots = "sky";
+
+/// Makes `path` a root of the cell's store, in the place of what `name` was. Throws SysError.
+void add_root(const Cell& cell, const char* kind, const std::string& name, const StorePath& path);
+
 /// The NAR hash of what lies at `host`, `inside` the cell.
 [[nodiscard]] CellTree hashed(const std::filesystem::path& host, std::string inside);
 
@@ -33,7 +41,8 @@ struct OperatorTrees {
 /// operator changes a file. A path in a /nix/store stands for itself. Throws Error(kConfig).
 [[nodiscard]] std::string fingerprint(const std::filesystem::path& path);
 
-/// Adds what is not in the cell's store yet; the rest is known from the memo.
+/// Adds what is not in the cell's store yet; the rest is known from the memo. Each becomes a
+/// root.
 [[nodiscard]] OperatorTrees add_operator_trees(const CellConfig& config, const Cell& cell,
                                                const Memo& memo);
 

@@ -94,29 +94,12 @@ class MachineBuild {
     }
 
     void finish(const StorePath& path, const std::vector<PathInfo>& closure) {
-        root(path);
+        add_root(*shared_->cell, kMachineRoots,
+                 request_->repo.str() + "." + request_->machine.str(), path);
         try {
             shared_->outbox->leave(closure);
         } catch (const Error& e) {
             throw StepFailed{{"cache", e.code(), e.what()}, ""};
-        }
-    }
-
-    /// The machine's current result is a GC root of the cell's store.
-    void root(const StorePath& path) const {
-        const auto directory = shared_->cell->plan().nix / "var/nix/gcroots/sky";
-        make_directories(directory, 0755);
-        const auto link = directory / (request_->repo.str() + "." + request_->machine.str());
-        // Among what is this session's own, and is swept should it be killed.
-        const auto draft = shared_->cell->plan().tmp / (link.filename().string() + ".root");
-        std::error_code error;
-        std::filesystem::remove(draft, error);
-        std::filesystem::create_symlink(path.str(), draft, error);
-        if (!error) {
-            std::filesystem::rename(draft, link, error);
-        }
-        if (error) {
-            throw SysError(error.value(), fmt::format("cannot write '{}'", link.string()));
         }
     }
 

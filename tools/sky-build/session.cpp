@@ -13,7 +13,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
+#include <fcntl.h>
 #include <nlohmann/json.hpp>
+#include <sys/file.h>
 #include <thread>
 
 namespace sky::build {
@@ -36,35 +39,6 @@ std::string or_empty(const std::filesystem::path& file) {
     return read_file_if_exists(file, std::size_t{1} << 20).value_or("");
 }
 
-CellPlan plan_cell(const Config& config, const std::filesystem::path& cell,
-                   const Scratch& scratch) {
-    CellPlan plan;
-    plan.bwrap = config.programs.bwrap;
-    plan.pasta = config.programs.pasta;
-    plan.root = config.cell.root;
-    plan.entries = read_entries(plan.root);
-    if (std::filesystem::is_directory(plan.root / "etc")) {
-        plan.etc = read_entries(plan.root / "etc");
-    }
-    plan.nix = cell / "nix";
-    plan.home = cell / "home";
-    plan.tmp = scratch.tmp();
-    plan.own_etc = scratch.etc();
-    plan.shell = config.cell.shell;
-    plan.nix_config = nix_config(config.cell);
-    plan.outside = has_default_route(or_empty("/proc/net/route"), or_empty("/proc/net/ipv6_route"));
-    if (!plan.outside) {
-        log::debug("no default route: the cell works without a network");
-    }
-    const Resolvers resolvers = cell_resolvers(or_empty("/etc/resolv.conf"));
-    plan.forward_dns = resolvers.forward;
-    write_etc(plan.own_etc, resolvers.text, registry_text({}));
-    for (const auto& directory : {plan.nix, plan.home, cell / "memo"}) {
-        make_directories(directory, 0700);
-    }
-    return plan;
-}
-
 bool any_check(const std::vector<Request>& requests) {
     return std::any_of(requests.begin(), requests.end(), [](const Request& r) { return r.check; });
 }
@@ -73,7 +47,8 @@ class Session {
   public:
     Session(const Config& config, const Tenant& tenant, std::vector<Request> requests)
         : config_(config), state_(config), tenant_(tenant), cell_directory_(state_.cell(tenant)),
-          unsynced_(own_cell_directory(), boot_id()), scratch_(session_directory()),
+          unsynced_(own_cell_directory(), boot_id()), use_(hold_cell(cell_directory_, LOCK_SH)),
+          scratch_(session_directory()),
           cell_(plan_cell(config, cell_directory_, scratch_), config.cell.pids, cancel_),
           memo_(cell_directory_ / "memo"),
           outbox_(state_.outbox(tenant) / requests.front().build.str(), cell_.plan().nix / "store",
@@ -301,6 +276,7 @@ class Session {
     Cancel cancel_;
     std::filesystem::path cell_directory_;
     Unsynced unsynced_;
+    Fd use_; ///< nothing is collected under our hands
     Scratch scratch_;
     Cell cell_;
     Memo memo_;
@@ -312,6 +288,48 @@ class Session {
 };
 
 } // namespace
+
+CellPlan plan_cell(const Config& config, const std::filesystem::path& cell,
+                   const Scratch& scratch) {
+    CellPlan plan;
+    plan.bwrap = config.programs.bwrap;
+    plan.pasta = config.programs.pasta;
+    plan.root = config.cell.root;
+    plan.entries = read_entries(plan.root);
+    if (std::filesystem::is_directory(plan.root / "etc")) {
+        plan.etc = read_entries(plan.root / "etc");
+    }
+    plan.nix = cell / "nix";
+    plan.home = cell / "home";
+    plan.tmp = scratch.tmp();
+    plan.own_etc = scratch.etc();
+    plan.shell = config.cell.shell;
+    plan.nix_config = nix_config(config.cell);
+    plan.outside = has_default_route(or_empty("/proc/net/route"), or_empty("/proc/net/ipv6_route"));
+    if (!plan.outside) {
+        log::debug("no default route: the cell works without a network");
+    }
+    const Resolvers resolvers = cell_resolvers(or_empty("/etc/resolv.conf"));
+    plan.forward_dns = resolvers.forward;
+    write_etc(plan.own_etc, resolvers.text, registry_text({}));
+    for (const auto& directory : {plan.nix, plan.home, cell / "memo"}) {
+        make_directories(directory, 0700);
+    }
+    return plan;
+}
+
+Fd hold_cell(const std::filesystem::path& cell, int operation) {
+    Fd lock = open_file(cell / "lock", O_RDONLY | O_CREAT | O_NOFOLLOW, 0600);
+    while (::flock(lock.get(), operation) != 0) {
+        if (errno == EWOULDBLOCK) {
+            return Fd();
+        }
+        if (errno != EINTR) {
+            fail_errno("cannot lock the cell");
+        }
+    }
+    return lock;
+}
 
 int run_session(const Config& config, const Tenant& tenant, std::vector<Request> requests) {
     return Session(config, tenant, std::move(requests)).run();

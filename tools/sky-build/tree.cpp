@@ -248,6 +248,16 @@ Revision Repository::resolve(const std::string& text) const {
     return Revision::parse(oid_text(oid));
 }
 
+bool Repository::has_branch(const std::string& name) const {
+    git_oid oid{};
+    const int code =
+        git_reference_name_to_id(&oid, repository_.get(), ("refs/heads/" + name).c_str());
+    if (code != 0 && code != GIT_ENOTFOUND) {
+        fail(ExitCode::kData, "cannot read branch '{}': {}", printable(name), git_reason());
+    }
+    return code == 0;
+}
+
 std::string Repository::tree_of(const Revision& commit) const {
     const git_oid oid = parse_oid(commit.str());
     git_commit* raw = nullptr;

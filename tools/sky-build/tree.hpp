@@ -41,6 +41,8 @@ class Repository {
     /// The commit that 40 hex digits, "HEAD" or a branch's name mean; the ref is looked up exactly,
     /// there is no revision syntax. Throws Error(kData).
     [[nodiscard]] Revision resolve(const std::string& text) const;
+    /// Whether refs/heads/NAME is there. Throws Error(kData) when that can not be said.
+    [[nodiscard]] bool has_branch(const std::string& name) const;
     /// The object id of the tree of a commit. Throws Error(kData).
     [[nodiscard]] std::string tree_of(const Revision& commit) const;
     /// Walks a whole tree with every check; with a directory (a descriptor of an empty one) writes
