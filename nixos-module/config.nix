@@ -119,6 +119,7 @@ in
         mem_mib = cfg.cells.mem;
         cgroups = [ ]; # the limits are those of the tenants' slices
       };
+      volumes.keep_s = cfg.storage.keepVolumes;
       networks = mapAttrs (_: network: {
         mode = "bridge";
         inherit (network) mtu masquerade dns;

@@ -14,5 +14,6 @@
     ./networks.nix
     ./resources.nix
     ./units.nix
+    ./gc.nix
   ];
 }

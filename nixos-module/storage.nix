@@ -16,6 +16,15 @@ in
       '';
     };
 
+    keepVolumes = mkOption {
+      type = sky.types.between 0 316224000;
+      default = 2592000;
+      example = 604800;
+      description = ''
+        Seconds that the volumes of a deleted branch wait for it to come back. Until then they count against the quota.
+      '';
+    };
+
     directory = mkOption {
       type = types.strMatching "(/[A-Za-z0-9._+-]+)+";
       default = "/var/lib/skyflake";

@@ -53,6 +53,8 @@ let
   key = name: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJJTSJdpDh82486uPiMhhyhnci4tScp5uUe7156MBC8 ${name}";
 
   units = [
+    "skyflake-gc.service"
+    "skyflake-gc.timer"
     "skyflake-host.service"
     "skyflake-reconcile.service"
     "system.slice"
@@ -150,6 +152,8 @@ in
       host = "rack-3";
       prefix = "sf";
       storage.directory = "/srv/skyflake";
+      storage.keepVolumes = 604800;
+      gc.calendar = "Sun 03:00";
       users.alice = {
         uid = 3001;
         sshKeys = [

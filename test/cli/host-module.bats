@@ -30,11 +30,11 @@ config() { # HOST
 
 @test "nixos: every key that the configuration of one host has is written, so every default is the module's" {
     # doc/interfaces.md shows one of each; what stands below a name of the operator's is compared without the name.
-    # The module has no cluster yet: shared, volumes and nomad keep what they are without a word.
+    # The module has no cluster yet: shared, volumes' classes and nomad keep what they are without a word.
     keys() {
         jq -r '[paths | map(if type == "number" then "[]" else . end) | join(".")] | unique[]' |
             sed -E 's/^(tenants|networks)\.[^.]+/\1.NAME/; s/^cell\.inputs\..*/cell.inputs/' |
-            grep -vE '\.\[\]|^(shared|volumes|nomad)(\.|$)' | sort -u
+            grep -vE '\.\[\]|^(shared|volumes\.default|volumes\.classes|nomad)(\.|$)' | sort -u
     }
     awk '/^## Configuration/ { on = 1 } on && /^```json/ { text = 1; next } text && /^```/ { exit } text' \
         "$BATS_TEST_DIRNAME/../../doc/interfaces.md" | keys >documented
@@ -137,13 +137,13 @@ effective() { # USER
     local host unit bin=${SKY_BIN:-$PWD}
     for host in "${hosts[@]}"; do
         rm -rf units && mkdir units
-        for unit in "$GOLDEN/$host"/skyflake-*.service; do
-            sed -E "s#=/nix/store/skyflake/bin/#=$bin/#; s#=/nix/store/coreutils/bin/#=/bin/#; /^Environment=/d" "$unit" >"units/${unit##*/}"
+        for unit in "$GOLDEN/$host"/skyflake-*; do
+            sed -E "s#=(-?)/nix/store/skyflake/bin/#=\1$bin/#; s#=/nix/store/coreutils/bin/#=/bin/#; /^Environment=/d" "$unit" >"units/${unit##*/}"
         done
         mkdir -p units/user-3001.slice.d units/system.slice.d
         cp "$GOLDEN/$host/user-3001.slice" units/user-3001.slice.d/overrides.conf
         cp "$GOLDEN/$host/user-3001.slice" units/
-        SYSTEMD_UNIT_PATH="$PWD/units:" systemd-analyze verify --man=no units/*.service units/*.slice >out 2>&1 ||
+        SYSTEMD_UNIT_PATH="$PWD/units:" systemd-analyze verify --man=no units/*.service units/*.slice units/*.timer >out 2>&1 ||
             { cat out && return 1; }
         # Tenants come in while the rules are there: the last thing that the unit does, undone when it ends.
         grep '^ExecStart=' units/skyflake-host.service | tail -n 1 | grep -q ' /etc/ssh/authorized_keys.d /run/skyflake/keys$'
