@@ -14,8 +14,10 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <mutex>
 #include <set>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
@@ -56,7 +58,9 @@ class World {
         record_.nar_hash = record_.closure.front().nar_hash;
     }
 
-    vm::Fetched fetch() { return vm::fetch_closure(record_, cache_.directory(), store()); }
+    vm::Fetched fetch(const std::function<void(std::size_t, std::size_t)>& progress = {}) {
+        return vm::fetch_closure(record_, cache_.directory(), store(), progress);
+    }
     [[nodiscard]] fs::path store() const { return root_ / "store"; }
     [[nodiscard]] std::string text(const StorePath& path) const {
         return read_file(store() / path.base() / "file", 1000);
@@ -290,14 +294,36 @@ TEST_CASE("a sweep leaves what a fetch counts on since it began", "[vm]") {
     world.fetch();
     const std::array<timespec, 2> long_ago{};
     for (const auto& mark : fs::directory_iterator(world.store() / ".ok")) {
-        REQUIRE(::utimensat(AT_FDCWD, mark.path().c_str(), long_ago.data(),
-                            AT_SYMLINK_NOFOLLOW) == 0);
+        REQUIRE(::utimensat(AT_FDCWD, mark.path().c_str(), long_ago.data(), AT_SYMLINK_NOFOLLOW) ==
+                0);
     }
     vm::StoreSweep sweep;
     REQUIRE(::clock_gettime(CLOCK_REALTIME_COARSE, &sweep.before) == 0);
     CHECK(world.fetch().paths == 0); // all is there, and now it is used
     CHECK(vm::sweep_store(world.store(), sweep).removed == 0);
     CHECK(world.visible() == 2);
+}
+
+TEST_CASE("while a sweep takes what it looked at, no fetch puts another in its place", "[vm]") {
+    World world;
+    world.fetch();
+    const auto mark = world.store() / ".ok" / kDep.base();
+    const auto before = fs::read_symlink(mark);
+    world.publish("text of top", "other text of dep");
+    const Fd sweeper = open_file(world.store(), O_RDONLY | O_DIRECTORY);
+    std::thread other;
+    fs::path seen;
+    world.fetch([&](std::size_t, std::size_t) {
+        REQUIRE(::flock(sweeper.get(), LOCK_EX) == 0);
+        other = std::thread([&] {
+            std::this_thread::sleep_for(std::chrono::milliseconds(200)); // it is whole by now
+            seen = fs::read_symlink(mark);
+            ::flock(sweeper.get(), LOCK_UN);
+        });
+    });
+    other.join();
+    CHECK(seen == before);
+    CHECK(fs::read_symlink(mark) != before);
 }
 
 TEST_CASE("what was replaced goes when nobody who was started before runs any more", "[vm]") {

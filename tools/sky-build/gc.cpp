@@ -3,9 +3,11 @@
 #include <sky-build/inputs.hpp>
 #include <sky-build/session.hpp>
 #include <sky-build/tree.hpp>
+#include <sky-build/unsynced.hpp>
 
 #include <sky/error.hpp>
 #include <sky/lines.hpp>
+#include <sky/scratch.hpp>
 #include <sky/state.hpp>
 
 #include <algorithm>
@@ -120,6 +122,9 @@ void collect_garbage(const Config& config, const Tenant& tenant, const GcOptions
     std::size_t roots = 0;
     std::size_t paths = 0;
     if (fs::exists(directory / "nix/store")) {
+        // Nix syncs as little of what it forgets; and a store that a power cut spoilt is not asked
+        // what it holds. The same order as in a session, which throws such a store away.
+        const Unsynced unsynced(directory, boot_id());
         const Fd lock = take_cell(directory, tenant);
         const Scratch scratch(directory / "tmp");
         const Cancel never;

@@ -47,7 +47,7 @@ class Session {
   public:
     Session(const Config& config, const Tenant& tenant, std::vector<Request> requests)
         : config_(config), state_(config), tenant_(tenant), cell_directory_(state_.cell(tenant)),
-          unsynced_(own_cell_directory(), boot_id()), use_(hold_cell(cell_directory_, LOCK_SH)),
+          unsynced_(own_cell_directory(), boot_id()), use_(enter_cell()),
           scratch_(session_directory()),
           cell_(plan_cell(config, cell_directory_, scratch_), config.cell.pids, cancel_),
           memo_(cell_directory_ / "memo"),
@@ -81,6 +81,15 @@ class Session {
     std::filesystem::path own_cell_directory() const {
         make_directories(cell_directory_, 0700);
         return cell_directory_;
+    }
+
+    Fd enter_cell() const {
+        Fd use = hold_cell(cell_directory_, LOCK_SH | LOCK_NB);
+        if (!use) {
+            log::say("       waiting: the cell's garbage is being collected");
+            use = hold_cell(cell_directory_, LOCK_SH);
+        }
+        return use;
     }
 
     std::filesystem::path session_directory() const {

@@ -3,9 +3,9 @@
 
 #include <sky-build/cell.hpp>
 #include <sky-build/request.hpp>
-#include <sky-build/scratch.hpp>
 #include <sky/config.hpp>
 #include <sky/fd.hpp>
+#include <sky/scratch.hpp>
 
 #include <filesystem>
 #include <vector>

@@ -71,8 +71,8 @@ void take(int cache, int incoming, const RecordPath& entry) {
     }
 }
 
-/// Gives a whole and synced path its name and its mark. To be called under the lock: somebody may
-/// have been faster.
+/// Gives a whole and synced path its name and its mark. To be called under the store's lock, so
+/// that the garbage collector does not take the new one for the old one that it has looked at.
 void publish(const Incoming& incoming, int store, int marks, const RecordPath& entry) {
     const auto name = entry.path.base();
     const auto hash = nar_hash_text(entry.nar_hash);
@@ -150,7 +150,7 @@ Fetched fetch_closure(const Record& record, const std::filesystem::path& cache,
     if (::syncfs(into.get()) != 0) {
         fail_errno("cannot sync the store");
     }
-    const DirectoryLock lock(incoming.parent());
+    const DirectoryLock lock(into.get());
     for (const auto* entry : lacking) {
         publish(incoming, into.get(), marks.get(), *entry);
     }

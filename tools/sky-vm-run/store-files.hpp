@@ -50,7 +50,6 @@ class Incoming {
     ~Incoming() { remove_tree(parent_.get(), name_); }
 
     [[nodiscard]] int fd() const noexcept { return own_.get(); }
-    [[nodiscard]] int parent() const noexcept { return parent_.get(); }
 
   private:
     void sweep(const std::string& name) const;
