@@ -342,6 +342,7 @@ nothing_published() {
     mkdir -p "$state/records/alice/infra"
     local record=$state/records/alice/infra/www.json
     echo "{\"v\":1,\"rev\":\"${REV//a/b}\",\"want\":\"running\",\"pin\":null,\"did\":{\"rev\":\"${REV//a/b}\"}}" >"$record"
+    touch "$state/records/alice/.lock" "$state/records/alice/infra/www.lock" # the deploy account's
     gc() { "$SKY_BIN/sky-cache-push" gc "$@"; }
     snapshot() { find "$state" ! -name lock -printf '%p %m %s %T@ %C@\n' | sort; }
     local before

@@ -23,14 +23,17 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kCap = 1U << 20U;
 
-/// Calls f(repo, name, path) for each file STATE/KIND/T/R/NAME; names that are no names of ours are
-/// errors.
+/// Calls f(repo, path) for each file STATE/KIND/T/R/NAME; names that are no names of ours are
+/// errors, but those that begin with a dot: locks, and what is being written.
 template <typename F>
 void each_machine_file(const fs::path& tenant_directory, F&& f) {
     if (!fs::exists(tenant_directory)) {
         return;
     }
     for (const auto& repo : fs::directory_iterator(tenant_directory)) {
+        if (repo.path().filename().string().front() == '.') {
+            continue;
+        }
         for (const auto& entry : fs::directory_iterator(repo.path())) {
             if (entry.path().filename().string().front() != '.') {
                 f(Repo::parse(repo.path().filename().string()), entry.path());
@@ -297,9 +300,12 @@ std::map<std::string, Wanted> read_wanted(const Config& config) {
         each_machine_file(
             state.shared() / "records" / tenant.str(),
             [&, &owner = tenant](const Repo& repo, const fs::path& file) {
-                if (file.extension() == ".json") {
+                if (file.extension() != ".json") {
+                    return;
+                }
+                if (const auto text = read_file_if_exists(file, kCap)) { // else just forgotten
                     const MachinePath machine{owner, repo, Machine::parse(file.stem().string())};
-                    all[machine.joined()] = parse_wanted(read_file(file, kCap));
+                    all[machine.joined()] = parse_wanted(*text);
                 }
             });
     }
