@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
 
@@ -20,19 +21,29 @@ constexpr std::chrono::milliseconds kLongestNap{50};
 } // namespace
 
 std::optional<Lock> Lock::try_take(const std::filesystem::path& file, std::string_view who) {
-    Fd fd = open_file(file, O_RDWR | O_CREAT | O_NOFOLLOW | O_NOCTTY, 0600);
-    while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-        if (errno == EWOULDBLOCK) {
-            return std::nullopt;
+    for (;;) {
+        Fd fd = open_file(file, O_RDWR | O_CREAT | O_NOFOLLOW | O_NOCTTY, 0600);
+        while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+            if (errno == EWOULDBLOCK) {
+                return std::nullopt;
+            }
+            if (errno != EINTR) {
+                fail_errno("cannot lock '{}'", file.string());
+            }
         }
-        if (errno != EINTR) {
-            fail_errno("cannot lock '{}'", file.string());
+        struct stat info {};
+        if (::fstat(fd.get(), &info) == 0 && info.st_nlink == 0) {
+            continue; // its holder removed it after we had opened it: it keeps nobody else out
         }
+        if (::ftruncate(fd.get(), 0) == 0) {
+            write_all(fd.get(), who);
+        }
+        return Lock(std::move(fd));
     }
-    if (::ftruncate(fd.get(), 0) == 0) {
-        write_all(fd.get(), who);
-    }
-    return Lock(std::move(fd));
+}
+
+void Lock::remove(const std::filesystem::path& file) noexcept {
+    ::unlink(file.c_str());
 }
 
 Lock Lock::take(const std::filesystem::path& file, std::string_view who,
@@ -62,6 +73,16 @@ Lock Lock::take(const std::filesystem::path& file, std::string_view who,
 std::string Lock::holder(const std::filesystem::path& file) {
     const auto text = read_file_if_exists(file, 4096);
     return text && !text->empty() ? printable(*text, 200) : "somebody";
+}
+
+Fd hold_directory(const std::filesystem::path& directory, bool exclusive) {
+    Fd fd = open_file(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    while (::flock(fd.get(), exclusive ? LOCK_EX : LOCK_SH) != 0) {
+        if (errno != EINTR) {
+            fail_errno("cannot lock '{}'", directory.string());
+        }
+    }
+    return fd;
 }
 
 } // namespace sky

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <random>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
@@ -170,6 +171,13 @@ TEST_CASE("a lock has one holder, who is named, and ends with it") {
         CHECK(seen == "push 1");
     }
     CHECK(Lock::try_take(file, "push 3"));
+    auto last = Lock::try_take(file, "push 4");
+    const Fd waiter = open_file(file, O_RDWR); // as somebody who waits has it open
+    last->remove(file);
+    CHECK_FALSE(std::filesystem::exists(file));
+    const auto after = Lock::try_take(file, "push 5");
+    CHECK(after);
+    CHECK(Lock::holder(file) == "push 5");
 }
 
 TEST_CASE("lines are capped, and what follows an unbuffered line stays") {

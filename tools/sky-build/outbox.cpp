@@ -64,6 +64,7 @@ class Draft {
 
 Outbox::Outbox(std::filesystem::path directory, std::filesystem::path store, AskMissing ask)
     : directory_(std::move(directory)), store_(std::move(store)), ask_(std::move(ask)) {
+    const Fd unswept = hold_directory(directory_.parent_path(), false);
     make_directory(directory_);
     make_directory(directory_ / "nar");
     lock_ = Lock::try_take(directory_ / "lock", "sky-build");

@@ -80,7 +80,7 @@ Verdict Deployer::carry_out(const Order& order) {
     records_.prepare(order.path);
     // Longer than one start or stop of the same machine takes.
     const auto wait = seconds(config_.machine.ready_s + config_.machine.stop_s + 60);
-    const Lock lock = Lock::take(records_.machine_lock(order.path), "sky-nomad-submit", wait);
+    Lock lock = Lock::take(records_.machine_lock(order.path), "sky-nomad-submit", wait);
     Job job{order.path, order.session, records_.load(order.path).value_or(MachineRecord{})};
     switch (order.kind) {
     case Order::Kind::kDeploy:
@@ -95,8 +95,13 @@ Verdict Deployer::carry_out(const Order& order) {
         return stop(job, false);
     case Order::Kind::kRestart:
         return restart(job);
-    case Order::Kind::kForget:
-        return forget(job);
+    case Order::Kind::kForget: {
+        auto verdict = forget(job);
+        if (verdict.code == 0) { // nothing is left for it to guard
+            lock.remove(records_.machine_lock(order.path));
+        }
+        return verdict;
+    }
     }
     fail(ExitCode::kBug, "an order of no kind");
 }

@@ -7,6 +7,7 @@
 #include <sky/error.hpp>
 #include <sky/json.hpp>
 #include <sky/lines.hpp>
+#include <sky/lock.hpp>
 #include <sky/log.hpp>
 #include <sky/scratch.hpp>
 
@@ -49,15 +50,10 @@ void remove_dead(const Session& session, const fs::path& outbox) {
     fs::remove_all(outbox);
 }
 
+/// With the directory above held, so that nobody is between making an outbox and locking it: one
+/// without a lock is a dead one's, too.
 void remove_if_dead(const Session& session, const fs::path& outbox) {
-    struct stat info {};
-    if (::stat((outbox / "lock").c_str(), &info) != 0) {
-        // Made a moment ago and not locked yet, or left by somebody who died in between.
-        if (::stat(outbox.c_str(), &info) != 0 || ::time(nullptr) - info.st_mtime < 60) {
-            return;
-        }
-        remove_dead(session, outbox);
-    } else if (const auto held = try_flock(outbox / "lock")) {
+    if (!fs::exists(outbox / "lock") || try_flock(outbox / "lock")) {
         remove_dead(session, outbox);
     }
 }
@@ -132,8 +128,12 @@ std::vector<BuildId> list_builds(const Session& session) {
 
 void sweep(const Session& session) noexcept {
     try {
-        for (const auto& entry : fs::directory_iterator(session.state.outbox(session.tenant))) {
-            remove_if_dead(session, entry.path());
+        {
+            const auto outboxes = session.state.outbox(session.tenant);
+            const Fd alone = hold_directory(outboxes, true);
+            for (const auto& entry : fs::directory_iterator(outboxes)) {
+                remove_if_dead(session, entry.path());
+            }
         }
         sweep_scratch(session.state.cell(session.tenant) / "tmp");
         const auto ids = list_builds(session);
@@ -146,6 +146,7 @@ void sweep(const Session& session) noexcept {
 }
 
 Outbox::Outbox(const Session& session, const BuildId& id) : path_(session.outbox(id)) {
+    const Fd unswept = hold_directory(path_.parent_path(), false);
     // Group and set-gid bit come from the directory above; chmod(2) would lose the bit, because we
     // are not in that group.
     if (::mkdir(path_.c_str(), 0750) != 0 && errno_now() != EEXIST) {
