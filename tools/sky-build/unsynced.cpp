@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
 
@@ -26,6 +27,26 @@ std::optional<std::filesystem::file_time_type> last_registered(const std::filesy
     return error ? std::nullopt : std::optional(time);
 }
 
+/// What a nix that was killed leaves in the store and takes away only when it builds the same
+/// again: its locks, the roots of its sandboxes, what it was about to add. What is registered may
+/// have such a name, too, but is read-only. To be called while nobody is at work in the cell.
+void sweep_killed(const std::filesystem::path& cell) {
+    std::error_code none;
+    for (const auto& entry : std::filesystem::directory_iterator(cell / "nix/store", none)) {
+        const auto name = entry.path().filename().string();
+        struct stat info {};
+        if ((name.ends_with(".lock") || name.ends_with(".chroot") || name.starts_with("tmp-")) &&
+            ::lstat(entry.path().c_str(), &info) == 0 && (info.st_mode & S_IWUSR) != 0 &&
+            !S_ISLNK(info.st_mode)) {
+            remove_tree(entry.path());
+        }
+    }
+    for (const auto& entry :
+         std::filesystem::directory_iterator(cell / "nix/var/nix/temproots", none)) {
+        remove_tree(entry.path());
+    }
+}
+
 } // namespace
 
 Unsynced::Unsynced(std::filesystem::path cell, const std::string& boot)
@@ -39,6 +60,7 @@ Unsynced::Unsynced(std::filesystem::path cell, const std::string& boot)
                 remove_tree(cell_ / what);
             }
         }
+        sweep_killed(cell_);
         if (found != boot) {
             if (::ftruncate(note_.get(), 0) != 0 || ::lseek(note_.get(), 0, SEEK_SET) != 0) {
                 fail_errno("cannot empty '{}'", (cell_ / "unsynced").string());
