@@ -8,6 +8,7 @@ setup_file() {
     work_tree gone
     www one
     push main:www
+    sky-cache-push gc # makes what each tenant's cache has
     mkdir "$BATS_FILE_TMPDIR/pids"
 }
 setup() { cd "$WORK" || return; }
