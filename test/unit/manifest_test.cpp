@@ -60,6 +60,9 @@ TEST_CASE("a manifest as the guest module writes it") {
     bare["interfaces"] = Json::array();
     bare["volumes"] = Json::array();
     CHECK_FALSE(Manifest::parse(dump_json(bare)).toplevel);
+    Json disk = manifest_json();
+    disk["volumes"][0]["mount"] = nullptr;
+    CHECK_FALSE(Manifest::parse(dump_json(disk)).volumes.at(0).mount);
 }
 
 TEST_CASE("a manifest with a key too many, too few or of another type names the key") {

@@ -32,13 +32,13 @@ Manifest::Disk parse_disk(const Json& value, const std::string& path) {
                        .size_mib =
                            static_cast<std::uint64_t>(fields.integer("size_mib", 1, kMibMost)),
                        .storage_class = fields.optional_string("class"),
-                       .mount = fields.string("mount"),
+                       .mount = fields.optional_string("mount"),
                        .read_only = fields.boolean("read_only")};
     if (out.storage_class && !Volume::valid(*out.storage_class)) {
         fields.wrong("class", "a valid name");
     }
-    if (out.mount.empty() || out.mount.front() != '/' || out.mount.size() > kMountMost) {
-        fields.wrong("mount", "an absolute path");
+    if (out.mount && (!out.mount->starts_with('/') || out.mount->size() > kMountMost)) {
+        fields.wrong("mount", "an absolute path, or null");
     }
     fields.done();
     return out;

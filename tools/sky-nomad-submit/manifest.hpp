@@ -23,7 +23,7 @@ struct Manifest {
         Volume name;
         std::uint64_t size_mib = 0;
         std::optional<std::string> storage_class; ///< nothing: the host's default
-        std::string mount;                        ///< for the guest alone
+        std::optional<std::string> mount;         ///< for the guest alone; nothing: a bare disk
         bool read_only = false;
         bool operator==(const Disk&) const = default;
     };
