@@ -53,6 +53,8 @@ class State {
     }
     [[nodiscard]] Path registry() const { return shared_ / "registry.json"; }
     [[nodiscard]] Path net() const { return root_ / "net"; }
+    /// Until when this host may write to leased volumes, and in which incarnation.
+    [[nodiscard]] Path deadline() const { return root_ / "lease.deadline"; }
 
   private:
     [[nodiscard]] Path below(const char* what, const MachinePath& m) const {

@@ -75,6 +75,7 @@ class MemoryStore final : public OwnerStore {
 TEST_CASE("an owner record is what was written", "[owner]") {
     Owner owner = had_by("n1", "alloc-1", 20);
     owner.storage = {"10.0.0.1:0/7"};
+    owner.opened = true;
     owner.released = true;
     CHECK(Owner::parse(owner.dump()) == owner);
     owner.alloc.clear();
@@ -171,15 +172,23 @@ TEST_CASE("what only one host can open moves when nomad says that it ended", "[o
 TEST_CASE("lost has not ended: what other hosts can open waits for the lease", "[owner]") {
     Question q = asks(had_by("n2", "alloc-0", 10), {ended("alloc-0", 10)});
     q.leased = true;
-    SECTION("its host holds its lease") {
+    SECTION("its host holds its lease: it is asked, and given time") {
         q.lease = Lease{.incarnation = "aa"};
+        CHECK(verdict(q) == Verdict::kClaim);
+        q.lease->claimed = true;
         CHECK(verdict(q) == Verdict::kWait);
+    }
+    SECTION("its host renews no more: it loses its lease, asked or not") {
+        q.lease = Lease{.incarnation = "aa", .still = true};
+        CHECK(verdict(q) == Verdict::kRevoke);
+        q.lease->claimed = true;
+        CHECK(verdict(q) == Verdict::kRevoke);
     }
     SECTION("its host never had one") {
         CHECK(verdict(q) == Verdict::kWait);
     }
     SECTION("its host was revoked a moment ago") {
-        q.lease = Lease{.incarnation = "aa", .revoked = true};
+        q.lease = Lease{.incarnation = "aa", .revoked = true, .still = true};
         CHECK(verdict(q) == Verdict::kWait);
     }
     SECTION("its host was revoked, and the time is over") {
@@ -225,7 +234,7 @@ TEST_CASE("on a single host there are no allocations to ask for", "[owner]") {
 TEST_CASE("ownership is taken by compare-and-set", "[owner]") {
     MemoryStore store;
     store.known = {runs("alloc-1", 20)};
-    Ownership mine(store, kMe, false);
+    Ownership mine(store, kMe, nullptr);
     SECTION("a first start, a death, a local restart") {
         CHECK(mine.ask(std::nullopt).verdict == Verdict::kTake);
         CHECK(mine.generation() == 1);
@@ -233,7 +242,7 @@ TEST_CASE("ownership is taken by compare-and-set", "[owner]") {
         CHECK(mine.ask(1).verdict == Verdict::kKeep);
         CHECK(mine.ask(std::nullopt).verdict == Verdict::kTake);
         CHECK(mine.generation() == 2);
-        Ownership again(store, kMe, false);
+        Ownership again(store, kMe, nullptr);
         CHECK(again.ask(2).verdict == Verdict::kKeep);
         CHECK(again.generation() == 2);
     }
@@ -267,7 +276,7 @@ TEST_CASE("ownership is taken by compare-and-set", "[owner]") {
 
 TEST_CASE("a record is released by the host that it names", "[owner]") {
     MemoryStore store;
-    Ownership mine(store, kMe, false);
+    Ownership mine(store, kMe, nullptr);
     CHECK_FALSE(mine.release()); // nobody ever had it
     store.record = OwnerStore::Read{had_by("n2", "alloc-2", 30), 5};
     CHECK_FALSE(mine.release());

@@ -6,6 +6,7 @@
 #include <sky-vm-run/gc.hpp>
 #include <sky-vm-run/guard.hpp>
 #include <sky-vm-run/host-setup.hpp>
+#include <sky-vm-run/lease.hpp>
 #include <sky-vm-run/qmp.hpp>
 #include <sky-vm-run/register.hpp>
 
@@ -90,6 +91,8 @@ void add_host_verbs(Cli& cli, Verbs& verbs, Words& words) {
                                         host_setup(cli.config(), words.dry.on);
                                         return 0;
                                     }));
+    verbs.add_root("lease", "hold this host's lease, in the foreground (in a cluster)",
+                   [&](const Caller&) { return lease_verb(cli.config()); });
     verbs.can_be_dry(verbs.add_root(
         "register", "give machines their place in the registry", [&](const Caller& c) {
             return register_verb(cli.config(), c, STDIN_FILENO, STDOUT_FILENO, words.dry.on);
@@ -151,6 +154,9 @@ void add_inner_verbs(Cli& cli, Verbs& verbs, Words& words) {
         return cleanup_verb(cli.config(), words.path(), words.nomad, STDOUT_FILENO, words.dry);
     }));
     add("guard", "", [&]() -> int { guard_verb(cli.config(), words.path()); });
+    add("release", "", [&] { return release_verb(cli.config(), words.path(), words.from); })
+        ->add_option("GENERATION", words.from)
+        ->required();
     add("share", "", [&]() -> int { share_verb(cli.config(), words.path()); });
     add("console", "",
         [&] { return console_verb(cli.config(), words.path(), words.from, STDOUT_FILENO); })

@@ -130,6 +130,7 @@ Running boot(const Vm& vm, const BootOrder& order, const BootHooks& hooks) {
                     .serial = order.serial,
                     .generation = order.generation,
                     .alloc = order.alloc,
+                    .lease = order.lease,
                     .uid = entry.uid,
                     .guard = 0,
                     .guard_start = 0,
@@ -159,6 +160,7 @@ Running boot(const Vm& vm, const BootOrder& order, const BootHooks& hooks) {
     running.guard_start = alive.guard->start;
     running.begun = true;
     save(vm, running);
+    hooks.confirm(); // the guard stands, so whoever ends machines finds it
     sandbox.let_go();
     attach_taps(vm, running, guard->get(), hooks);
     return running;

@@ -17,6 +17,8 @@ struct BootHooks {
     /// Waits at most so long for `fd` to become readable (a pidfd: that the process ended); throws
     /// Interrupted when the machine shall no longer be started.
     std::function<bool(int fd, std::chrono::milliseconds limit)> wait;
+    /// Right before the hypervisor begins; throws Error if it must not.
+    std::function<void()> confirm;
 };
 
 /// Thrown through boot() by BootHooks::wait.
@@ -32,6 +34,7 @@ struct BootOrder {
     std::uint64_t serial = 0;     ///< of the want it answers
     std::uint64_t generation = 0; ///< taken in the owner record
     std::string alloc;            ///< Nomad's allocation; empty: a single host
+    std::string lease;            ///< the host's incarnation that it needs; empty: none
 };
 
 /// Prepares and starts what the order says, in the order of DESIGN section 5; returns once the

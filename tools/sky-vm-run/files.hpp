@@ -60,6 +60,7 @@ struct Running {
     std::uint64_t serial = 0;
     std::uint64_t generation = 0;     ///< of the owner record it was started in
     std::string alloc = {};           ///< Nomad's allocation; empty: a single host
+    std::string lease = {};           ///< the host's incarnation that it needs; empty: none
     uid_t uid = 0;                    ///< first of the machine's block
     pid_t guard = 0;                  ///< 0: none yet
     std::uint64_t guard_start = 0;    ///< its start time in ticks: pids come back

@@ -2,6 +2,7 @@
 #include <sky-vm-run/cgroup.hpp>
 #include <sky-vm-run/confine.hpp>
 #include <sky-vm-run/console.hpp>
+#include <sky-vm-run/deadline.hpp>
 #include <sky-vm-run/guard.hpp>
 #include <sky-vm-run/view.hpp>
 #include <sky-vm-run/vm.hpp>
@@ -77,18 +78,23 @@ struct Runner {
     }
 }
 
-/// Pid 1: keeps the console and waits for the hypervisor.
+/// Pid 1: keeps the console and waits for the hypervisor. When the host's lease ends it goes, and
+/// the kernel ends all that is with it.
 class Guard {
   public:
-    Guard(ConsoleLog console, Fd exit, Fd from, pid_t runner, Fd signals)
+    Guard(ConsoleLog console, Fd exit, Fd from, pid_t runner, Fd signals, DeadlineTimer lease)
         : console_(std::move(console)), exit_(std::move(exit)), from_(std::move(from)),
-          runner_(runner), signals_(std::move(signals)) {}
+          runner_(runner), signals_(std::move(signals)), lease_(std::move(lease)) {}
 
     int run() noexcept {
         ::fcntl(from_.get(), F_SETFL, O_NONBLOCK);
         for (;;) {
-            std::array<pollfd, 2> entries{{{from_.get(), POLLIN, 0}, {signals_.get(), POLLIN, 0}}};
+            std::array<pollfd, 3> entries{
+                {{from_.get(), POLLIN, 0}, {signals_.get(), POLLIN, 0}, {lease_.fd(), POLLIN, 0}}};
             ::poll(entries.data(), entries.size(), -1);
+            if (entries[2].revents != 0 && lease_.passed()) {
+                return static_cast<int>(ExitCode::kUnavailable);
+            }
             if (entries[0].revents != 0) {
                 pump(1);
             }
@@ -138,6 +144,7 @@ class Guard {
     Fd from_;
     pid_t runner_;
     Fd signals_;
+    DeadlineTimer lease_;
     int code_ = 0;
 };
 
@@ -172,14 +179,34 @@ bool wait_for_go() noexcept {
     return ::read(STDIN_FILENO, &go, 1) == 1;
 }
 
-/// Pid 1 of the sandbox, from fork on. `stood` is closed once the sandbox stands.
-int guard_life(const Vm& machine, const Started& started, GuardFiles files, Fd stood) {
+/// The deadline of the host's lease that a machine was started under, if it needs one.
+std::optional<Deadline> lease_of(const Vm& machine, const Running& running) {
+    if (running.lease.empty()) {
+        return std::nullopt;
+    }
+    auto deadline = Deadline::open(machine.state.deadline());
+    if (!deadline || deadline->incarnation() != running.lease) {
+        fail(ExitCode::kUnavailable, "this host has lost its lease meanwhile");
+    }
+    return deadline;
+}
+
+/// What the guard of a sandbox lives with.
+struct GuardNeeds {
+    GuardFiles files;
+    std::optional<Deadline> deadline;
+    Fd stood; ///< closed once the sandbox stands
+};
+
+/// Pid 1 of the sandbox, from fork on.
+int guard_life(const Vm& machine, const Started& started, GuardNeeds needs) {
     const Running& running = started.running;
     const Runner runner{running.spec.runner.str() + "/bin/microvm-run",
                         {of(running, MachineUid::kRunner), runner_groups()}};
     enter_view(plan_runner_view(running.spec, started.closure, machine.sources(),
                                 of(running, MachineUid::kRunner)),
                machine.files.root());
+    DeadlineTimer lease(std::move(needs.deadline)); // in memory by this process's own right
     const std::string& name = running.spec.path.machine.str();
     if (::sethostname(name.data(), name.size()) != 0) {
         fail_errno("cannot set the host name");
@@ -190,10 +217,11 @@ int guard_life(const Vm& machine, const Started& started, GuardFiles files, Fd s
     become_starter({of(running, MachineUid::kGuard), {}});
     Fd signals = child_signals();
     Pipe console = make_pipe();
-    write_all(stood.get(), "+");
-    stood.reset();
+    write_all(needs.stood.get(), "+");
+    needs.stood.reset();
     ::close(STDOUT_FILENO);
-    if (!wait_for_go()) {
+    // Whoever took the lease back since, did so before looking for us, and finds us.
+    if (!wait_for_go() || lease.passed()) {
         return 1;
     }
     const pid_t pid = ::fork();
@@ -207,8 +235,10 @@ int guard_life(const Vm& machine, const Started& started, GuardFiles files, Fd s
     console.write.reset();
     ::close(STDIN_FILENO);
     ::close(STDERR_FILENO);
+    GuardFiles& files = needs.files;
     return Guard(ConsoleLog(std::move(files.console), std::move(files.console_old)),
-                 std::move(files.exit), std::move(console.read), pid, std::move(signals))
+                 std::move(files.exit), std::move(console.read), pid, std::move(signals),
+                 std::move(lease))
         .run();
 }
 
@@ -322,13 +352,14 @@ void guard_verb(const Config& config, const MachinePath& path) {
     const Started started = load_started(config, path);
     join_cgroups(machine.cgroups(started.running.spec));
     make_directories(machine.files.root(), 0700);
-    GuardFiles files = open_files(machine.files);
+    GuardNeeds needs{open_files(machine.files), lease_of(machine, started.running), {}};
     Pipe stood = make_pipe();
+    needs.stood = std::move(stood.write);
     const pid_t pid = fork_first([&] {
         stood.read.reset();
-        return guard_life(machine, started, std::move(files), std::move(stood.write));
+        return guard_life(machine, started, std::move(needs));
     });
-    stood.write.reset();
+    needs.stood.reset();
     char sign = 0;
     const bool stands = ::read(stood.read.get(), &sign, 1) == 1;
     leave_launcher(stands ? pid : 0); // if not, the first process said why

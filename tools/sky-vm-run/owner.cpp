@@ -68,7 +68,13 @@ Decision decide_elsewhere(const Question& q) {
                    ? Decision{Verdict::kTake}
                    : wait(fmt::format("waits until {} can not write any more", had.host));
     }
-    return wait(fmt::format("waits until {} releases it, or loses its lease", had.host));
+    if (q.lease->still) {
+        return {Verdict::kRevoke, fmt::format("{} is not heard of: revoking its lease", had.host)};
+    }
+    if (!q.lease->claimed) {
+        return {Verdict::kClaim, fmt::format("asks {} to release it", had.host)};
+    }
+    return wait(fmt::format("waits until {} releases it", had.host));
 }
 
 } // namespace
@@ -85,6 +91,7 @@ Owner Owner::parse(std::string_view json) {
     f.each("storage", [&](const Json& each, const std::string& at) {
         out.storage.push_back(string_of(each, at));
     });
+    out.opened = f.boolean_or("opened", false);
     out.released = f.boolean("released");
     out.at = f.string("at");
     f.done();
@@ -99,6 +106,7 @@ std::string Owner::dump() const {
                       {"alloc", alloc.empty() ? Json(nullptr) : Json(alloc)},
                       {"create_index", create_index},
                       {"storage", storage},
+                      {"opened", opened},
                       {"released", released},
                       {"at", at}});
 }

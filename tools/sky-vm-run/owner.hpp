@@ -17,6 +17,7 @@ struct Owner {
     std::string alloc;       ///< Nomad's allocation; empty: a single host
     std::uint64_t create_index = 0;
     std::vector<std::string> storage = {}; ///< storage clients to fence
+    bool opened = false;                   ///< leased volumes: its hypervisor may have begun
     bool released = false;                 ///< nothing of this generation lives
     std::string at = {};                   ///< RFC 3339
 
@@ -45,7 +46,9 @@ struct Allocation {
 struct Lease {
     std::string incarnation;
     bool revoked = false;
-    bool waited = false; ///< revoked, and so long ago that the host can write nothing any more
+    bool waited = false;  ///< revoked, and so long ago that the host can write nothing any more
+    bool still = false;   ///< it is renewed no more, or Nomad holds its host down
+    bool claimed = false; ///< its holder was asked for this generation of the machine
 };
 
 /// What a supervisor knows when it asks whether it may start.
@@ -60,14 +63,16 @@ struct Question {
 };
 
 enum class Verdict {
-    kKeep,  ///< the record says this very claimant, and its machine lives: go on
-    kTake,  ///< write the next generation, then start (or go on with what lives)
-    kWait,  ///< not yet
-    kNever, ///< another has it, or shall have it: do not ask again
+    kKeep,   ///< the record says this very claimant, and its machine lives: go on
+    kTake,   ///< write the next generation, then start (or go on with what lives)
+    kWait,   ///< not yet
+    kClaim,  ///< not yet: ask the host that has it
+    kRevoke, ///< not yet: take that host's lease away
+    kNever,  ///< another has it, or shall have it: do not ask again
 };
 struct Decision {
     Verdict verdict = Verdict::kWait;
-    std::string why = {}; ///< kWait, kNever: for people
+    std::string why = {}; ///< but for kKeep and kTake: for people
 };
 
 /// The rules of DESIGN section 7. Pure.

@@ -1,43 +1,85 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/ownership.hpp>
 
-#include <sky/fd.hpp>
+#include <sky/error.hpp>
 #include <sky/json.hpp>
-
-#include <algorithm>
 
 namespace sky::vm {
 
 Ownership::Answer Ownership::ask(const std::optional<std::uint64_t>& living) {
+    if (leases_ != nullptr) {
+        const auto incarnation = leases_->mine();
+        if (!incarnation) {
+            return {.why = "this host holds no lease (does sky-vm-run lease run?)"};
+        }
+        me_.incarnation = *incarnation;
+    }
     const auto there = store_.read();
     const auto record = there ? std::optional(there->owner) : std::nullopt;
     if (living && !rightful(record, me_, *living)) {
         return {.stranger = true};
     }
-    const Question question{.me = me_,
-                            .record = record,
-                            .held = held_,
-                            .living = living,
-                            .allocations = store_.allocations(),
-                            .leased = leased_,
-                            .lease = {}};
+    Question question{.me = me_,
+                      .record = record,
+                      .held = held_,
+                      .living = living,
+                      .allocations = store_.allocations(),
+                      .leased = leases_ != nullptr,
+                      .lease = {}};
+    if (leases_ != nullptr && record && !record->released && record->host != me_.host) {
+        question.lease = leases_->of(*record);
+    }
     const Decision decision = decide(question);
-    if (decision.verdict == Verdict::kKeep) {
+    switch (decision.verdict) {
+    case Verdict::kKeep:
         held_ = record->generation;
+        return {.verdict = Verdict::kKeep};
+    case Verdict::kTake:
+        return take(question, there ? there->index : 0);
+    case Verdict::kClaim:
+        leases_->claim(*record);
+        return {.why = decision.why};
+    case Verdict::kRevoke:
+        leases_->revoke(*record);
+        return {.why = decision.why};
+    case Verdict::kWait:
+    case Verdict::kNever:
+        break;
     }
-    if (decision.verdict != Verdict::kTake) {
-        return {.verdict = decision.verdict, .why = decision.why};
-    }
+    return {.verdict = decision.verdict, .why = decision.why};
+}
+
+Ownership::Answer Ownership::take(const Question& question, std::uint64_t index) {
     std::uint64_t create_index = 0;
     for (const auto& allocation : question.allocations) {
         create_index = allocation.id == me_.alloc ? allocation.create_index : create_index;
     }
-    const Owner next = successor(record, me_, create_index);
-    if (!store_.write(next, there ? there->index : 0)) {
+    const Owner next = successor(question.record, me_, create_index);
+    if (!store_.write(next, index)) {
         return {.why = "somebody else asked for it at the same time"};
     }
     held_ = next.generation;
     return {.verdict = Verdict::kTake};
+}
+
+void Ownership::confirm() {
+    if (leases_ == nullptr) {
+        return;
+    }
+    const auto there = store_.read();
+    if (!there || there->owner.generation != held_ || there->owner.host != me_.host ||
+        there->owner.alloc != me_.alloc || there->owner.released) {
+        fail(ExitCode::kBusy, "the machine was given to another meanwhile");
+    }
+    Owner owner = there->owner;
+    owner.opened = true;
+    owner.at = now_text();
+    if (!store_.write(owner, there->index)) {
+        fail(ExitCode::kBusy, "somebody else changed the owner record meanwhile");
+    }
+    if (leases_->mine() != me_.incarnation) {
+        fail(ExitCode::kUnavailable, "this host has lost its lease meanwhile");
+    }
 }
 
 bool Ownership::release() {
@@ -59,11 +101,7 @@ bool Ownership::release() {
 }
 
 Claimant claimant(const Config& config, const std::string& alloc) {
-    std::string boot = read_file("/proc/sys/kernel/random/boot_id", 64);
-    boot.erase(
-        std::remove_if(boot.begin(), boot.end(), [](char c) { return c == '-' || c == '\n'; }),
-        boot.end());
-    return {.host = config.host, .incarnation = boot, .alloc = alloc};
+    return {.host = config.host, .incarnation = boot_id(), .alloc = alloc};
 }
 
 } // namespace sky::vm

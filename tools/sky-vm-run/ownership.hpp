@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <sky-vm-run/leases.hpp>
 #include <sky-vm-run/owner-store.hpp>
 
 namespace sky::vm {
 
-/// This host's claim to one machine: asks, takes, releases. Refers to its store.
+/// This host's claim to one machine: asks, takes, releases. Refers to its store, and to the leases,
+/// which are there for a machine with volumes that other hosts can open, too.
 class Ownership {
   public:
-    Ownership(OwnerStore& store, Claimant me, bool leased)
-        : store_(store), me_(std::move(me)), leased_(leased) {}
+    Ownership(OwnerStore& store, Claimant me, Leases* leases)
+        : store_(store), me_(std::move(me)), leases_(leases) {}
 
     struct Answer {
         Verdict verdict = Verdict::kWait; ///< kKeep, and kTake once it is taken
@@ -21,20 +23,30 @@ class Ownership {
     /// `living`: the generation of the machine that lives on this host. Throws Error(kUnavailable)
     /// without contact; nothing is known then.
     [[nodiscard]] Answer ask(const std::optional<std::uint64_t>& living);
+    /// Right before the hypervisor begins: that the machine is still this host's, by a second
+    /// compare-and-set, and that the host's lease holds. After that whoever writes `released` finds
+    /// what lives. Nothing to do without leases. Error(kBusy), Error(kUnavailable): do not begin.
+    void confirm();
     /// Writes that nothing of the machine lives here, if the record still names this host. Call it
     /// only while holding the supervisor's lock. False: the record is another's. Throws as ask().
     bool release();
     /// The generation that ask() took or found last; 0: none.
     [[nodiscard]] std::uint64_t generation() const noexcept { return held_; }
+    /// Of the host's lease, under which that was; empty: it needs none.
+    [[nodiscard]] std::string lease() const { return leases_ == nullptr ? "" : me_.incarnation; }
+    /// Whether the host's lease holds, where it needs one.
+    [[nodiscard]] bool leased() const { return leases_ == nullptr || leases_->mine(); }
 
   private:
+    Answer take(const Question& question, std::uint64_t index);
+
     OwnerStore& store_;
     Claimant me_;
-    bool leased_;
+    Leases* leases_;
     std::uint64_t held_ = 0;
 };
 
-/// The claimant of this host: its incarnation is the boot's, since nothing outlives that.
+/// The claimant of this host. Without leases its incarnation is the boot's: nothing outlives that.
 [[nodiscard]] Claimant claimant(const Config& config, const std::string& alloc);
 
 } // namespace sky::vm

@@ -31,7 +31,8 @@ void Supervisor::boot_once() {
                                    {.spec = *spec_,
                                     .serial = want_.serial,
                                     .generation = ownership_.generation(),
-                                    .alloc = alloc_},
+                                    .alloc = alloc_,
+                                    .lease = ownership_.lease()},
                                    hooks()));
         } catch (...) {
             sweep(vm_);
@@ -77,7 +78,9 @@ void Supervisor::died() {
     if (code == 0) {
         tell("starting", "the guest powered off or rebooted");
     } else {
-        if (code < 0) { // its guard never saw an end: nothing that the machine could do
+        if (!ownership_.leased()) {
+            tell("backoff", "this host has lost its lease", ExitCode::kUnavailable);
+        } else if (code < 0) { // its guard never saw an end: nothing that the machine could do
             tell("backoff", "the machine was killed", ExitCode::kSystem);
         } else {
             tell("backoff", fmt::format("the hypervisor ended with {} (see its logs)", code));

@@ -140,7 +140,8 @@ BootHooks Supervisor::hooks() {
                         throw Interrupted{};
                     }
                     return ready;
-                }};
+                },
+            .confirm = [this] { ownership_.confirm(); }};
 }
 
 /// Does `work`; when it fails, says so and sets when, or whether, to try again.
@@ -297,6 +298,18 @@ class ConsoleShow {
     Fd process_;
 };
 
+/// W of the machine's leased volumes; nothing: it has none, or no other host can open them.
+std::optional<seconds> lease_wait(const Config& config, const std::optional<Spec>& spec) {
+    std::optional<seconds> out;
+    for (const auto& disk : spec&& config.nomad ? spec->volumes : std::vector<Spec::Disk>{}) {
+        const auto at = config.volumes.classes.find(disk.storage_class);
+        if (at != config.volumes.classes.end() && at->second.kind == VolumeClass::Kind::kLeased) {
+            out = std::max(out.value_or(seconds(0)), seconds(at->second.wait_s));
+        }
+    }
+    return out;
+}
+
 } // namespace
 
 int supervise(const Vm& vm, const std::string& alloc, const std::optional<Spec>& spec) {
@@ -309,17 +322,18 @@ int supervise(const Vm& vm, const std::string& alloc, const std::optional<Spec>&
     }
     leave_callers_cgroups(cgroup_host(vm.config.prefix), vm.config.prefix);
     const auto store = owner_store(vm.config, vm.path, vm.files.owner(), kPatience);
-    const auto& classes = vm.config.volumes.classes;
-    const bool leased =
-        spec && std::any_of(spec->volumes.begin(), spec->volumes.end(), [&](const auto& disk) {
-            const auto at = classes.find(disk.storage_class);
-            return at != classes.end() && at->second.kind == VolumeClass::Kind::kLeased;
-        });
+    std::unique_ptr<LeaseStore> lease_records;
+    std::optional<Leases> leases;
+    if (const auto wait = lease_wait(vm.config, spec)) {
+        lease_records = lease_store(*vm.config.nomad, kPatience);
+        leases.emplace(*lease_records, vm.config.host, vm.path.joined(), vm.state.deadline(),
+                       *wait);
+    }
     std::optional<ConsoleShow> console;
     if (spec) {
         console.emplace(vm);
     }
-    return Supervisor(vm, *store, claimant(vm.config, alloc), leased).run();
+    return Supervisor(vm, *store, claimant(vm.config, alloc), leases ? &*leases : nullptr).run();
 }
 
 } // namespace sky::vm

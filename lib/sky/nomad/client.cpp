@@ -27,7 +27,8 @@ using Clock = std::chrono::steady_clock;
 constexpr std::string_view kTenantPrefix = "sky-";
 constexpr milliseconds kFirstPause{100};
 constexpr milliseconds kLongestPause{2000};
-constexpr milliseconds kAnswer{10'000}; ///< for an answer that Nomad does not hold back
+constexpr milliseconds kAnswer{10'000};   ///< for an answer that Nomad does not hold back
+constexpr milliseconds kLeastAnswer{500}; ///< the least that an agent is given
 
 milliseconds jittered(milliseconds pause) {
     thread_local std::minstd_rand random{std::random_device{}()};
@@ -160,20 +161,24 @@ std::string Client::url(std::size_t address, const std::string& path, const Quer
 /// Until there is an answer that a further try would not better.
 http::Response Client::ask(const Try& what) {
     const auto end = Clock::now() + patience_;
+    // Who has little patience can not give all of it to one agent that stands still.
+    const auto each = patience_ / static_cast<std::int64_t>(config_.addresses.size());
+    const auto limit = patience_ < kAnswer ? std::max(each, kLeastAnswer) : kAnswer;
     milliseconds pause = kFirstPause;
     std::string trouble;
+    const std::size_t first = first_.load();
     for (std::size_t round = 0;; ++round) {
-        const std::size_t address = round % config_.addresses.size();
+        const std::size_t address = (first + round) % config_.addresses.size();
         bool unclear = false;
         try {
-            http::Response answer =
-                http_.perform({.method = what.method,
-                               .url = url(address, what.path, what.query),
-                               .headers = {"X-Nomad-Token: " + token_},
-                               .body = what.body,
-                               .limit = what.limit.value_or(std::min(kAnswer, patience_))});
+            http::Response answer = http_.perform({.method = what.method,
+                                                   .url = url(address, what.path, what.query),
+                                                   .headers = {"X-Nomad-Token: " + token_},
+                                                   .body = what.body,
+                                                   .limit = what.limit.value_or(limit)});
             const Trouble kind = trouble_of(answer.status, answer.body);
             if (kind == Trouble::kFinal) {
+                first_.store(address);
                 return answer;
             }
             unclear = kind == Trouble::kUnclear;

@@ -5,6 +5,7 @@
 #include <sky/json.hpp>
 #include <sky/nomad/http.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -32,7 +33,7 @@ struct Variable {
 
 using Query = std::vector<std::pair<std::string, std::string>>;
 
-/// Nomad's HTTP API, thinly: tries the configured agents in turn, waits out elections and lost
+/// Nomad's HTTP API, thinly: tries the configured agents in turn, the one that answered last first, waits out elections and lost
 /// connections, and repeats only what repeating can not double. Paths are without "/v1/". Errors:
 /// kUnavailable when no agent answers in `patience`, or for what Nomad could not do, kRefused for
 /// 403, kBusy for a conflict; each in one sentence. Any number of calls may be under way at once.
@@ -82,6 +83,7 @@ class Client {
     std::string token_;
     std::chrono::milliseconds patience_;
     http::Client http_;
+    std::atomic<std::size_t> first_{0}; ///< the address that answered last
 };
 
 /// What a 500 of Nomad's tells: whether a second try can help, and whether the first may have been
