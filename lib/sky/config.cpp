@@ -310,6 +310,7 @@ Config parse_config(std::string_view text, const std::filesystem::path& file) {
     set_list(top, "program_roots", c.program_roots);
     set_list(top, "hypervisors", c.hypervisors);
     set_list(top, "verbs", c.verbs);
+    set_list(top, "cluster", c.cluster);
     if (!Machine::valid(c.host)) {
         top.wrong("host", "a name (a-z 0-9 -, starting with a letter)");
     }

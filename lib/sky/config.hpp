@@ -143,6 +143,7 @@ struct Config {
     PushLimits push;
     CellConfig cell;
     std::map<Network, NetworkConfig> networks;
+    std::vector<std::string> cluster; ///< CIDRs that no tenant's process and no guest reaches
     VolumesConfig volumes;
     std::optional<NomadConfig> nomad; ///< nothing: a single host
 

@@ -214,7 +214,9 @@ TEST_CASE("net: rules name each tap once, and nothing that was not validated", "
     const std::vector<MachineNet> machines{
         granted("alice.infra.www", one(7) + "," + one(7, 1, "back")),
         granted("bob.infra.www", one(65535))};
-    const std::string text = make_plan(config_of(), machines).rules;
+    Config config = config_of();
+    config.cluster = {"192.0.2.0/24", "2001:db8::/64"};
+    const std::string text = make_plan(config, machines).rules;
     const auto set_line = [&](const std::string& name) {
         const auto at = text.find("  set " + name + " ");
         REQUIRE(at != std::string::npos);
@@ -226,6 +228,10 @@ TEST_CASE("net: rules name each tap once, and nothing that was not validated", "
                                 "elements = { 10.89.0.0/16, 10.88.0.0/16 }; }");
     CHECK(set_line("masqueraded") == "  set masqueraded { type ipv4_addr; flags interval; "
                                      "auto-merge; elements = { 10.88.0.0/16 }; }");
+    CHECK(set_line("cluster4") == "  set cluster4 { type ipv4_addr; flags interval; auto-merge; "
+                                  "elements = { 192.0.2.0/24 }; }");
+    CHECK(set_line("cluster6") == "  set cluster6 { type ipv6_addr; flags interval; auto-merge; "
+                                  "elements = { 2001:db8::/64 }; }");
     CHECK(set_line("egress6") == "  set egress6 { type ipv6_addr; flags interval; auto-merge; "
                                  "elements = { ::/0 }; }");
     CHECK(set_line("macs") == "  set macs { type ifname . ether_addr; elements = { "
@@ -247,6 +253,9 @@ TEST_CASE("net: a configuration that can not be guarded is refused by its key", 
     Config config = config_of();
     config.cell.egress = {"0.0.0.0/0", "1.2.3.4 } ; flush ruleset"};
     CHECK(has(refused(config), "cell.egress"));
+    config = config_of();
+    config.cluster = {"10.0.0.0/33"};
+    CHECK(has(refused(config), "cluster"));
     config = config_of();
     config.networks[Network::parse("third")].ipv4 = "10.88.7.0/24";
     CHECK(has(refused(config), "overlaps"));

@@ -54,12 +54,25 @@ std::vector<std::string> texts(const std::vector<Subnet>& subnets) {
     return result;
 }
 
+void sort_by_family(const char* key, const std::vector<std::string>& cidrs,
+                    std::vector<std::string>& ipv4, std::vector<std::string>& ipv6) {
+    for (const std::string& cidr : cidrs) {
+        const int family = family_of_cidr(cidr);
+        if (family == 0) {
+            fail(ExitCode::kConfig, "{}: '{}' is not an address or subnet", key, printable(cidr));
+        }
+        (family == 4 ? ipv4 : ipv6).push_back(cidr);
+    }
+}
+
 constexpr std::string_view kInetChains = R"(
   # Tenants' and machines' processes: the operator's list, never this host or a guest. A socket
   # belongs to who opened it, so what sshd accepted is root's.
   chain guarded {
     fib daddr type != unicast reject with icmpx type admin-prohibited
     ip daddr @guests reject with icmpx type admin-prohibited
+    ip daddr @cluster4 reject with icmpx type admin-prohibited
+    ip6 daddr @cluster6 reject with icmpx type admin-prohibited
     ip daddr @egress4 accept
     ip6 daddr @egress6 accept
     reject with icmpx type admin-prohibited
@@ -81,7 +94,7 @@ constexpr std::string_view kInetChains = R"(
     iifname @bridges jump from_guest
   }
 
-  # Out to the world, not to other tenants. The pair is for bridged packets that come by here where
+  # Out to the world, not to other tenants or into the cluster, but for answers. The pair is for bridged packets that come by here where
   # br_netfilter is on.
   chain forward {
     type filter hook forward priority filter; policy accept;
@@ -92,6 +105,7 @@ constexpr std::string_view kInetChains = R"(
   chain out_of_guest {
     oifname @bridges drop
     ip daddr @guests drop
+    ip daddr @cluster4 ct state != { established, related } drop
     meta nfproto ipv6 drop
   }
   chain to_guest {
@@ -150,6 +164,8 @@ std::string inet_table(const Rules& r) {
     std::string text =
         fmt::format("table inet {0}\ndelete table inet {0}\ntable inet {0} {{\n", r.prefix);
     text += set_text("guarded_uids", "uid", true, uids);
+    text += set_text("cluster4", "ipv4_addr", true, r.cluster4);
+    text += set_text("cluster6", "ipv6_addr", true, r.cluster6);
     text += set_text("egress4", "ipv4_addr", true, r.egress4);
     text += set_text("egress6", "ipv6_addr", true, r.egress6);
     text += set_text("guests", "ipv4_addr", true, texts(r.guests));
@@ -190,14 +206,8 @@ Rules make_rules(const Config& config, const std::vector<MachineNet>& machines) 
     }
     rules.machines_first = config.machine_uid_first;
     rules.machines_last = config.machine_uid_first + config.machine_uid_count - 1;
-    for (const std::string& cidr : config.cell.egress) {
-        const int family = family_of_cidr(cidr);
-        if (family == 0) {
-            fail(ExitCode::kConfig, "cell.egress: '{}' is not an address or subnet",
-                 printable(cidr));
-        }
-        (family == 4 ? rules.egress4 : rules.egress6).push_back(cidr);
-    }
+    sort_by_family("cell.egress", config.cell.egress, rules.egress4, rules.egress6);
+    sort_by_family("cluster", config.cluster, rules.cluster4, rules.cluster6);
     for (const auto& [name, network] : config.networks) {
         const Subnet subnet = network_of(name, network);
         for (const Subnet& other : rules.guests) {

@@ -22,6 +22,8 @@ struct Rules {
     uid_t machines_last = 0;
     std::vector<std::string> egress4;
     std::vector<std::string> egress6;
+    std::vector<std::string> cluster4; ///< nobody's who is guarded, whatever egress says
+    std::vector<std::string> cluster6;
     std::vector<Subnet> guests;     ///< every network of the configuration
     std::vector<Subnet> masquerade; ///< those that leave with the host's address
     std::vector<std::string> bridges;
