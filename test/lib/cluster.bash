@@ -17,6 +17,15 @@ remotes() {
     for host in n1 n2 n3 n4; do git remote add "$host" "$host-$TENANT:$REPO"; done
 }
 push_to() { git push "$1" "${@:2}" 2>&1 </dev/null; }
+test_field() { [ "$(field "$1")" = "$2" ]; } # MACHINE STATE
+# For teardown_file: ends what a file's machines use, so that the next one has the quota and the memory.
+drop_all() {
+    cd "$WORK" || return 0
+    git ls-remote "${1:-n1}" 'refs/heads/*' | sed 's|.*refs/heads/|:refs/heads/|' | xargs -r git push -q "${1:-n1}" || true
+}
+# The hosts of the machines that run, a line for each: how many, which.
+places() { at "${1:-n1}" "$TENANT" status "$REPO" --json | jq -r 'select(.host != null) | .host' | sort | uniq -c; }
+
 host_of() { field "$1" .host; }
 # A guest answers on its own host alone: other hosts have no route to it.
 page_of() { # MACHINE [FILE]

@@ -34,6 +34,7 @@
               }
               // machine.deployment or { };
             }
+            (machine.module or { })
           ];
         }
       ) (import ./machines.nix nixpkgs);

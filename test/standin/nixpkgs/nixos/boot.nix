@@ -19,6 +19,9 @@ let
       echo "cannot mount ${toString fs.device} at ${fs.mountPoint}"
   '';
 
+  device = toString (config.fileSystems."/".device or "/");
+  waitFor = if lib.hasPrefix "/" device then device else "/"; # tmpfs has none
+
   stage1 = pkgs.writeScript "stage-1-init.sh" ''
     #!/bin/sh
     export PATH=/bin
@@ -28,7 +31,7 @@ let
     echo "<<< stage 1 >>>"
     while read -r module; do insmod "/modules/$module" 2>/dev/null; done < /modules/order
     tries=0
-    while [ ! -e ${config.fileSystems."/".device or "/"} ] && [ $tries -lt 50 ]; do sleep 0.1; tries=$((tries + 1)); done
+    while [ ! -e ${waitFor} ] && [ $tries -lt 50 ]; do sleep 0.1; tries=$((tries + 1)); done
     mkdir -p /root
     ${lib.concatMapStrings (mount "/root") (lib.filter early inOrder)}
     for word in $(cat /proc/cmdline); do
