@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # Who may do what with Nomad: the tools' tokens no more than they need, tenants nothing.
+load ../lib/hostile
 load ../lib/cluster
 
 # The answer's status to a request with a token of the cluster's.
@@ -53,13 +54,74 @@ variable() { echo "{\"Namespace\":\"$1\",\"Path\":\"$2\",\"Items\":{\"json\":\"{
     run -1 on n1 setpriv --reuid "$SKY_PREFIX-deploy" --clear-groups cat "$SKY_HOST/tokens/host"
 }
 
-@test "a tenant's uid does not reach Nomad, root's does" {
-    local where
-    for where in 127.0.0.1 "$SKY_NET.255.11" "$SKY_NET.255.12"; do
-        run -0 on n1 curl -sk --max-time 5 --cert "$SKY_HOST/tls/agent.pem" --key "$SKY_HOST/tls/agent.key" "https://$where:4646/v1/status/leader"
-        run on n1 setpriv --reuid "$SKY_PREFIX-alice" --clear-groups curl -sk --max-time 5 "https://$where:4646/v1/status/leader"
-        [ "$status" -ne 0 ]
-        [ -z "$output" ]
+# Nomad's ports on the host itself and on others, and what anybody may reach: a server outside, of root's.
+setup_file() {
+    load ../lib/hostile
+    load ../lib/cluster
+    OUTSIDE=$(ip -4 -o addr show scope global | awk -v n="$SKY_NET." 'index($4, n) != 1 { sub("/.*", "", $4); print $4; exit }')
+    export OUTSIDE WEB=$((SKY_PORT + 1)) ADDRESSES="127.0.0.1 $SKY_NET.255.11 $SKY_NET.255.12 $SKY_NET.255.13"
+    python3 -m http.server --bind "$OUTSIDE" --directory "$BATS_FILE_TMPDIR" "$WEB" >/dev/null 2>&1 </dev/null 3>&- &
+    echo $! >"$BATS_FILE_TMPDIR/pid"
+    work_tree reach
+    remotes
+}
+teardown_file() {
+    kill "$(cat "$BATS_FILE_TMPDIR/pid")"
+    drop_all
+}
+# For a shell that knows no more than busybox's: says WORD for each that it reaches.
+attempts() { # WORD
+    cat <<END
+for port in 4646 4647 4648 $WEB; do
+    for each in $ADDRESSES $OUTSIDE; do
+        nc -w 1 \$each \$port -e touch ./got </dev/null >/dev/null 2>&1 || true
+        if [ -e ./got ]; then rm ./got; echo "$1 \$each:\$port"; fi
+    done
+done
+END
+}
+on_the_host() { (cd / && on n1 "$@" busybox sh -c "cd \$(mktemp -d) && $(attempts reached)"); }
+
+@test "no uid of a tenant's or a machine's reaches Nomad, on its own host or another; root's does" {
+    local each uid
+    run -0 on_the_host
+    for each in $ADDRESSES; do says "reached $each:4646"; done
+    for each in $SKY_NET.255.1{1,2,3}; do says "reached $each:4647" && says "reached $each:4648"; done
+    for uid in "$(id -u "$SKY_PREFIX-alice")" "$SKY_UIDS" $((SKY_UIDS + 1)) $((SKY_UIDS + 2)); do
+        [ "$(on_the_host setpriv --reuid "$uid" --clear-groups)" = "reached $OUTSIDE:$WEB" ]
+    done
+}
+
+@test "no build and no evaluation reaches Nomad" {
+    cd "$WORK"
+    flake www="from (_: make \"fetch-$RANDOM\" ''
+        $(attempts reached)
+        exit 1
+    '' { outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \"$(sha256sum </dev/null | cut -d' ' -f1)\"; })"
+    run -1 push_to n1 main:www
+    [ "$(grep -oE 'reached [0-9.:]+' <<<"$output" | sort -u)" = "reached $OUTSIDE:$WEB" ]
+    flake www="throw (builtins.readFile (builtins.fetchurl \"https://$SKY_NET.255.12:4646/v1/status/leader\"))"
+    run -1 push_to n1 main:www
+    says "unable to download 'https://$SKY_NET.255.12:4646"
+}
+
+@test "no guest reaches Nomad" {
+    cd "$WORK"
+    rm -- *.nix && cp "$SKY_SOURCE"/test/e2e/flake/*.nix .
+    machines www="{ text = \"reach\"; run = ''
+        cd /var/lib/site
+        ($(attempts reached)) > reached
+    ''; }"
+    run -0 push_to n1 main:www
+    [ "$(page_of www reached)" = "reached $OUTSIDE:$WEB" ]
+}
+
+@test "ssh gives no way to it" {
+    local each
+    for each in 127.0.0.1 "$SKY_NET.255.11" "$SKY_NET.255.12"; do
+        run ! timeout 10 ssh -F "$SKY_HOST/ssh_config" -W "$each:4646" n1-alice </dev/null
+        says 'prohibited'
+        run ! at n1 alice connect "$each" 4646
     done
 }
 
