@@ -63,6 +63,8 @@ teardown_file() { drop_machines; }
     [ "$(starts db)" = "$db" ]
     [ "$(field db .since)" = "$since" ]
     [ "$(field db .branch)" = "$(git rev-parse HEAD)" ]
+    # Known from what its supervisor wrote down: root was not even asked.
+    [ "$(jq -r .rev "$SKY_HOST/state/vm/$(account "$TENANT").$REPO.db/state.json")" != "$(git rev-parse HEAD)" ]
     # The first lines of www's file are those from before, and there is one more.
     [ "$(starts www | head -n "$(wc -l <<<"$www")")" = "$www" ]
     [ "$(starts www | wc -l)" -eq $(($(wc -l <<<"$www") + 1)) ]
