@@ -68,6 +68,7 @@ make_sudo() {
 # sudo -n -u ACCOUNT -- BIN/TOOL --config FILE VERB
 [ "$1 $2 $4" = "-n -u --" ] || exit 64
 top=$(dirname "$(dirname "$0")")
+echo "$8" >>"$top/asked"
 case "$3 $(basename "$5") $8" in
 "bin sky-cache-push missing")
     [ ! -e "$top/cached" ] || exec jq -c '{v: 1, missing: []}'
@@ -81,6 +82,7 @@ esac
 exit 77
 EOF
     chmod 0755 "$top/bin/sudo"
+    : >"$top/asked" && chmod 0666 "$top/asked"
 }
 
 # flake NIX: commits a flake with these nixosConfigurations to repo infra, branch main; its id is in $top/rev.

@@ -84,6 +84,22 @@ says() { grep -qF -- "$1" "$top/err"; }
     [ -z "$(ls "$tenant/outbox/01j8000000000000/nar")" ]
 }
 
+@test "a branch that was there before: memory is relied on and nobody asked, unless it is to be checked" {
+    local rev path
+    rev=$(cat "$top/rev") path=$(readlink "$tenant/cell/nix/var/nix/gcroots/sky/infra.www")
+    again() { lines www | jq -c --arg rev "$rev" '.old = $rev'"$1" | build 2>"$top/err"; }
+    : >"$top/asked"
+    rm -rf "$tenant/outbox/01j8000000000000"
+    run -0 again ''
+    [ "$(of www '[.deployment, .known]|@json')" = "[\"$path\",true]" ]
+    [ -z "$(cat "$top/asked")" ]
+    [ -z "$(ls "$tenant/outbox/01j8000000000000/nar")" ]
+    run -0 again ' | .check = true'
+    [ "$(of www '[.deployment, .known]|@json')" = "[\"$path\",null]" ]
+    [ "$(sort "$top/asked" | xargs)" = "identity missing" ]
+    [ -n "$(ls "$tenant/outbox/01j8000000000000/nar")" ]
+}
+
 @test "an operator may empty a cell's store at any time: what is remembered of it is no longer" {
     local path
     run -0 push www

@@ -137,6 +137,20 @@ runs() { [ -n "$(qemu "$1")" ]; }
     [ "$(page www)" = four ]
 }
 
+@test "an identity remembered wrongly costs a build, not the push" {
+    local memo
+    memo=$(nix-hash --type sha256 --to-base32 "$(printf %s "$REPO/www" | sha256sum | cut -d' ' -f1)")
+    memo=$SKY_HOST/state/tenants/$(account alice)/cell/memo/identity-$memo.json
+    # As if the machine had been given another one through another host.
+    sed -i 's/"machine_id":"[^"]*"/"machine_id":"00000000-0000-4000-8000-000000000000"/' "$memo"
+    machines www="$(site "four and a half")"
+    run -0 push main:www
+    says "built for another identity"
+    says "brought anew"
+    [ "$(page www)" = "four and a half" ]
+    run ! grep -q 00000000-0000-4000-8000-000000000000 "$memo"
+}
+
 @test "two pushes to different repos at once both get there" {
     local first
     machines www="$(site "five")"

@@ -165,6 +165,37 @@ TEST_CASE("identities: an answer, a refusal, and nothing at all", "[build][ident
     CHECK_THROWS_AS(parse_identities(R"({"v":1,"machine":"a","index":"7"})", machines), Error);
 }
 
+TEST_CASE("identities are remembered by repo and machine, without the operator's number",
+          "[build][identity]") {
+    const Directory dir;
+    const Memo memo(dir.path);
+    const Repo infra = Repo::parse("infra");
+    const Machine www = Machine::parse("www");
+    CHECK_FALSE(recall_identity(memo, infra, www, 2048));
+    remember_identity(memo, infra, www, {7, "id", {"m0", "m1"}, 2048});
+    const auto got = recall_identity(memo, infra, www, 4096);
+    REQUIRE(got);
+    CHECK(got->index == 7);
+    CHECK(got->machine_id == "id");
+    CHECK(got->macs == std::vector<std::string>{"m0", "m1"});
+    CHECK(got->root_mib == 4096);
+    CHECK_FALSE(recall_identity(memo, infra, Machine::parse("db"), 2048));
+    CHECK_FALSE(recall_identity(memo, Repo::parse("other"), www, 2048));
+}
+
+TEST_CASE("memory is relied on where the branch was there before, and not to be checked",
+          "[build]") {
+    Json object = line();
+    object["old"] = nullptr;
+    CHECK_FALSE(parse_request(object)->moves);
+    object["old"] = std::string(40, 'a');
+    CHECK(parse_request(object)->moves);
+    object["check"] = true;
+    CHECK_FALSE(parse_request(object)->moves);
+    CHECK(with_deployment(*parse_request(object), "/nix/store/x", true)["known"] == true);
+    CHECK_FALSE(with_deployment(*parse_request(object), "/nix/store/x").contains("known"));
+}
+
 TEST_CASE("what people see of nix's log", "[build][progress]") {
     const std::string path = "/nix/store/h0133yj25k8qv97xzh8w3qp10h8jlqcd-hello-1.0";
     CHECK(digest_line("building '" + path + ".drv'...") == "building hello-1.0");

@@ -172,6 +172,25 @@ TEST_CASE("only a line that comes back good and cached lets a branch move") {
                               "0000");
 }
 
+TEST_CASE("what was known and is not whole in the cache has no verdict until it comes back") {
+    const auto all = plan({make("refs/heads/a"), make("refs/heads/b"), make("refs/heads/c")});
+    Answers answers;
+    const std::string gone = R"(,"error":{"stage":"cache","code":65,"text":"lacks it"})";
+    answers.take(answer("a", gone + R"(,"known":true)"), all);
+    answers.take(answer("b", gone + R"(,"known":true)"), all);
+    answers.take(answer("c", gone), all); // just built: another round would not help
+    CHECK(answers.lost() == std::set{Machine::parse("a"), Machine::parse("b")});
+    const auto line = pipe_line(all[0], Repo::parse("infra"), new_build_id(), true);
+    CHECK(line.at("check") == true);
+    answers.take(answer("a", R"(,"cached":true,"check":true)"), all);
+    answers.take(answer("b", gone + R"(,"check":true)"), all);
+    auto steps = all;
+    answers.settle(steps);
+    CHECK(steps[0].kind == Step::Kind::kBuild);
+    CHECK(steps[1].reason == "lacks it");
+    CHECK(steps[2].reason == "lacks it");
+}
+
 TEST_CASE("with --atomic one refusal is everybody's") {
     auto steps = plan({make("refs/heads/a"), make("refs/heads/B"), drop("refs/heads/c")},
                       {{Machine::parse("c"), Revision::parse(some_rev)}});

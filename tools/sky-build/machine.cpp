@@ -46,8 +46,12 @@ class MachineBuild {
     }
 
   private:
-    /// False if the cache lacks what the cell's store has lost too.
+    /// False if the cache, where it is asked, lacks what the cell's store has lost too.
     bool leave_again(const Known& known) {
+        if (request_->moves) {
+            root(known.deployment);
+            return true;
+        }
         try {
             finish(known.deployment, known.closure);
             return true;
@@ -93,9 +97,14 @@ class MachineBuild {
             .out;
     }
 
-    void finish(const StorePath& path, const std::vector<PathInfo>& closure) {
+    /// The machine's current result is a GC root of the cell's store.
+    void root(const StorePath& path) const {
         add_root(*shared_->cell, kMachineRoots,
                  request_->repo.str() + "." + request_->machine.str(), path);
+    }
+
+    void finish(const StorePath& path, const std::vector<PathInfo>& closure) {
+        root(path);
         try {
             shared_->outbox->leave(closure);
         } catch (const Error& e) {
@@ -131,7 +140,37 @@ std::variant<Identity, Failure> parse_identity(const Json& line) {
     return identity;
 }
 
+std::string identity_key(const Repo& repo, const Machine& machine) {
+    return repo.str() + "/" + machine.str();
+}
+
 } // namespace
+
+std::optional<Identity> recall_identity(const Memo& memo, const Repo& repo, const Machine& machine,
+                                        std::int64_t root_mib) {
+    auto value = memo.get("identity", identity_key(repo, machine));
+    if (!value) {
+        return std::nullopt;
+    }
+    try {
+        (*value)["root_mib"] = root_mib;
+        auto parsed = parse_identity(*value);
+        auto* identity = std::get_if<Identity>(&parsed);
+        return identity == nullptr ? std::nullopt : std::optional(std::move(*identity));
+    } catch (const std::exception&) {
+        return std::nullopt; // a memo that can not be read is no memo
+    }
+}
+
+void remember_identity(const Memo& memo, const Repo& repo, const Machine& machine,
+                       const Identity& identity) {
+    memo.put("identity", identity_key(repo, machine),
+             {{"v", 1},
+              {"machine", machine.str()},
+              {"index", identity.index},
+              {"machine_id", identity.machine_id},
+              {"macs", identity.macs}});
+}
 
 std::optional<Known> recall(const Memo& memo, const DeployInput& input) {
     const auto value = memo.get("deployment", input.key());

@@ -35,8 +35,9 @@ struct Known {
 using Outcome = std::variant<StorePath, Failure>;
 
 /// Evaluates and builds one machine, unless it is `known`; roots the result in the cell and leaves
-/// its closure in the outbox. Tells its progress on stderr. Throws Cancelled; every other failure
-/// is an outcome.
+/// its closure in the outbox, unless it is known and the request's branch was there before: then
+/// the cache had it, and who finds that it has lost it asks again. Tells its progress on stderr.
+/// Throws Cancelled; every other failure is an outcome.
 [[nodiscard]] Outcome build_machine(const Shared& shared, const Tag& tag, const Request& request,
                                     const DeployInput& input, const std::optional<Known>& known,
                                     BuildLog& log);
@@ -47,6 +48,13 @@ void tell_failure(const Tag& tag, const Failure& failure, std::string_view log);
 /// Asks sky-nomad-submit who these machines are: an identity or a failure for each of `machines`.
 [[nodiscard]] std::map<Machine, std::variant<Identity, Failure>>
 ask_identities(const Config& config, const Repo& repo, const std::set<Machine>& machines);
+
+/// Who a machine was when its identity was asked for last. Admission compares, so one that is out
+/// of date costs a build. `root_mib` is the operator's number now.
+[[nodiscard]] std::optional<Identity>
+recall_identity(const Memo& memo, const Repo& repo, const Machine& machine, std::int64_t root_mib);
+void remember_identity(const Memo& memo, const Repo& repo, const Machine& machine,
+                       const Identity& identity);
 
 /// The answer's lines. A machine without a line gets a failure. Throws Error(kData).
 [[nodiscard]] std::map<Machine, std::variant<Identity, Failure>>

@@ -12,13 +12,15 @@ std::optional<Request> parse_request(const Json& object) {
     if (fields.has("error")) {
         return std::nullopt;
     }
-    if (const auto old = fields.optional_string("old")) {
+    const auto old = fields.optional_string("old");
+    if (old) {
         static_cast<void>(Revision::parse(*old));
     }
     Request request{object, Repo::parse(fields.string("repo")),
                     Machine::parse(fields.string("machine")), Revision::parse(fields.string("rev")),
                     BuildId::parse(fields.string("build"))};
     request.check = fields.boolean_or("check", false);
+    request.moves = old.has_value() && !request.check;
     if (const auto tree = fields.optional_string("tree")) {
         request.tree = Revision::parse(*tree).str();
     }
@@ -40,9 +42,12 @@ Repo parse_repo_argument(std::string_view text) {
     return Repo::parse(text);
 }
 
-Json with_deployment(const Request& request, const std::string& deployment) {
+Json with_deployment(const Request& request, const std::string& deployment, bool known) {
     Json object = request.object;
     object["deployment"] = deployment;
+    if (known) {
+        object["known"] = true;
+    }
     return object;
 }
 

@@ -23,6 +23,7 @@ struct Request {
     BuildId build;
     std::optional<std::string> tree = std::nullopt; ///< of rev, where the caller has looked
     bool check = false; ///< the cache may be damaged: it is looked at byte for byte
+    bool moves = false; ///< its branch was there before: what is remembered of it may be relied on
 };
 
 /// What went wrong with one machine: the "error" of its object.
@@ -43,8 +44,9 @@ struct Failure {
 /// "infra" or "infra.git". Throws Error(kData).
 [[nodiscard]] Repo parse_repo_argument(std::string_view text);
 
-/// The request's object with the outcome in it.
-[[nodiscard]] Json with_deployment(const Request& request, const std::string& deployment);
+/// The request's object with the outcome in it. `known`: from memory, the cache was not asked.
+[[nodiscard]] Json with_deployment(const Request& request, const std::string& deployment,
+                                   bool known = false);
 [[nodiscard]] Json with_failure(const Request& request, const Failure& failure);
 
 } // namespace sky::build

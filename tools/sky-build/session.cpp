@@ -183,7 +183,7 @@ class Session {
         if (wanted.empty()) {
             return;
         }
-        const auto identities = ask_identities(config_, one.repo, wanted);
+        const auto identities = identities_of(one.repo, undecided(jobs), std::move(wanted));
         for (Job* job : undecided(jobs)) {
             const auto& answer = identities.at(job->request.machine);
             if (const auto* failure = std::get_if<Failure>(&answer)) {
@@ -195,6 +195,32 @@ class Session {
                                 trees_->guest, trees_->microvm(),    trees_->customization};
             }
         }
+    }
+
+    /// For each of `wanted`: remembered where its branch was there before, else asked for.
+    std::map<Machine, std::variant<Identity, Failure>>
+    identities_of(const Repo& repo, const std::vector<Job*>& jobs, std::set<Machine> wanted) {
+        std::map<Machine, std::variant<Identity, Failure>> identities;
+        for (const Job* job : jobs) {
+            const Machine& machine = job->request.machine;
+            auto known = job->request.moves
+                             ? recall_identity(memo_, repo, machine, config_.machine.root_mib)
+                             : std::nullopt;
+            if (known) {
+                identities.insert_or_assign(machine, std::move(*known));
+                wanted.erase(machine);
+            }
+        }
+        if (wanted.empty()) {
+            return identities;
+        }
+        for (auto& [machine, answer] : ask_identities(config_, repo, wanted)) {
+            if (const auto* identity = std::get_if<Identity>(&answer)) {
+                remember_identity(memo_, repo, machine, *identity);
+            }
+            identities.insert_or_assign(machine, std::move(answer));
+        }
+        return identities;
     }
 
     void refuse_unknown(Job& job, const std::vector<std::string>& names) {
@@ -215,7 +241,7 @@ class Session {
         std::vector<PathInfo> paths;
         for (Job* job : jobs) {
             job->known = recall(memo_, *job->input);
-            if (job->known) {
+            if (job->known && !job->request.moves) {
                 const auto& closure = job->known->closure;
                 paths.insert(paths.end(), closure.begin(), closure.end());
             }
@@ -257,7 +283,9 @@ class Session {
                 refuse(job, *failure);
             } else {
                 job.decided = true;
-                emit(with_deployment(job.request, std::get<StorePath>(outcome).str()));
+                const auto& path = std::get<StorePath>(outcome);
+                const bool known = job.request.moves && job.known && job.known->deployment == path;
+                emit(with_deployment(job.request, path.str(), known));
             }
         } catch (const Cancelled&) {
             log::debug("cancelled");

@@ -52,7 +52,8 @@ void check_kind(const Request& r) {
         fail(ExitCode::kRefused, "toplevel: not in the closure of the deployment");
     }
     if (r.manifest.machine_id != r.machine.machine_id) {
-        fail(ExitCode::kRefused, "machine_id: built for another identity (push again)");
+        throw AnotherIdentity(ExitCode::kRefused,
+                              "machine_id: built for another identity (push again)");
     }
 }
 
@@ -69,8 +70,9 @@ std::vector<Spec::Interface> grant_interfaces(const Request& r) {
             fail(ExitCode::kRefused, "network: '{}' twice (one interface each)", name.str());
         }
         if (asked.mac != machine_mac(r.machine.index, number)) {
-            fail(ExitCode::kRefused, "mac of sky{}: built for another identity (push again)",
-                 number);
+            throw AnotherIdentity(
+                ExitCode::kRefused,
+                fmt::format("mac of sky{}: built for another identity (push again)", number));
         }
         if (asked.queues != 1 && asked.queues != r.manifest.vcpu) {
             fail(ExitCode::kRefused, "queues of sky{}: asked {}, allowed 1 or {}", number,

@@ -5,6 +5,7 @@
 #include "sky-nomad-submit/manifest.hpp"
 
 #include <sky/config.hpp>
+#include <sky/error.hpp>
 #include <sky/record.hpp>
 #include <sky/registry.hpp>
 #include <sky/spec.hpp>
@@ -30,9 +31,14 @@ struct Admitted {
     Amount granted;
 };
 
-/// Grants what the manifest asks for, or throws Error(kRefused) with a sentence: what was asked,
-/// used and allowed. The sentence names keys and numbers, never text of the tenant's beyond checked
-/// names.
+/// Built for another identity than the machine has: a build that asks for it anew helps.
+struct AnotherIdentity : Error {
+    using Error::Error;
+};
+
+/// Grants what the manifest asks for, or throws AnotherIdentity, or Error(kRefused) with a
+/// sentence: what was asked, used and allowed. The sentence names keys and numbers, never text of
+/// the tenant's beyond checked names.
 [[nodiscard]] Admitted admit(const Request& request);
 
 } // namespace sky::submit

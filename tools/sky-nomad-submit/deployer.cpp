@@ -285,7 +285,7 @@ Admitted Deployer::admitted(const Job& job, const Revision& rev) const {
     const Registry registry = load_registry(config_.shared);
     const auto* machine = registry.find(job.path);
     if (machine == nullptr) {
-        fail(ExitCode::kRefused, "it has no identity any more (push a new commit)");
+        throw AnotherIdentity(ExitCode::kRefused, "it has no identity any more (push again)");
     }
     return admit({.config = config_,
                   .record = record,
@@ -313,6 +313,8 @@ Verdict Deployer::bring_up(Job& job, const Revision& rev) {
     try {
         what = reserve(job, rev);
     } catch (const Uncached& e) {
+        return went_wrong(job, rev, kCacheStage, code(e.code()), e.what());
+    } catch (const AnotherIdentity& e) {
         return went_wrong(job, rev, kCacheStage, code(e.code()), e.what());
     } catch (const Error& e) {
         // What ran behind it runs on.

@@ -176,6 +176,20 @@ BuildNote note_of(const BuildId& build, const Repo& repo, const std::vector<Step
     return note;
 }
 
+/// What the cache lost since it was built is asked for once more, byte for byte.
+std::string lines_of_lost(const std::vector<Step>& steps, const std::set<Machine>& lost,
+                          const Repo& repo, const BuildId& build) {
+    std::string lines;
+    for (const auto& step : steps) {
+        if (step.kind == Step::Kind::kBuild && lost.contains(*step.machine)) {
+            log::say(fmt::format("-----> {}: not whole in the cache, brought anew",
+                                 step.machine->str()));
+            lines += dump_json(pipe_line(step, repo, build, true)) + "\n";
+        }
+    }
+    return lines;
+}
+
 void build_all(const Session& session, const Repo& repo, const BuildId& build,
                const std::vector<std::string>& pipe, std::vector<Step>& steps) {
     const std::vector<Step> asked = steps;
@@ -186,9 +200,14 @@ void build_all(const Session& session, const Repo& repo, const BuildId& build,
             input += dump_json(pipe_line(step, repo, build)) + "\n";
         }
     }
+    const auto check = [&] { end_when_orphaned(session, repo, build); };
     try {
         const Outbox outbox(session, build);
-        run_pipe(pipe, input, collector, [&] { end_when_orphaned(session, repo, build); });
+        run_pipe(pipe, input, collector, check);
+        const auto again = lines_of_lost(asked, collector.answers().lost(), repo, build);
+        if (!again.empty()) {
+            run_pipe(pipe, again, collector, check);
+        }
     } catch (const Error& e) {
         log::error("{}", e.what());
     }

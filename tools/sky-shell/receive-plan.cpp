@@ -117,7 +117,7 @@ std::vector<Step> plan_push(const std::vector<RefUpdate>& updates, const Branche
     return steps;
 }
 
-Json pipe_line(const Step& step, const Repo& repo, const BuildId& build) {
+Json pipe_line(const Step& step, const Repo& repo, const BuildId& build, bool check) {
     const auto& old_rev = step.update.old_rev;
     Json line{{"v", 1},
               {"repo", repo.str()},
@@ -127,6 +127,9 @@ Json pipe_line(const Step& step, const Repo& repo, const BuildId& build) {
               {"build", build.str()}};
     if (step.tree) {
         line["tree"] = *step.tree;
+    }
+    if (check) {
+        line["check"] = true;
     }
     return line;
 }
@@ -146,6 +149,10 @@ void Answers::take(std::string_view line, const std::vector<Step>& steps) {
     std::string verdict;
     if (fields.has("error")) {
         Fields error(fields.any("error"), "answer.error");
+        if (error.string("stage") == "cache" && fields.boolean_or("known", false)) {
+            lost_.insert(*step->machine);
+            return;
+        }
         verdict = reason_text(error.string("text"));
         verdict = verdict.empty() ? "failed" : verdict;
     } else if (!fields.boolean_or("cached", false)) {

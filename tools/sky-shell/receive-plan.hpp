@@ -9,6 +9,7 @@
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -57,13 +58,18 @@ struct Step {
 [[nodiscard]] std::vector<Step> plan_push(const std::vector<RefUpdate>& updates,
                                           const Branches& now);
 
-/// The pipe's line for a step of kind kBuild.
-[[nodiscard]] nlohmann::json pipe_line(const Step& step, const Repo& repo, const BuildId& build);
+/// The pipe's line for a step of kind kBuild. `check`: nothing is to be relied on but what is
+/// there.
+[[nodiscard]] nlohmann::json pipe_line(const Step& step, const Repo& repo, const BuildId& build,
+                                       bool check = false);
 
 /// Takes in what the pipe gave back. A step whose machine does not come back, or comes back with an
 /// error, or uncached, becomes a refusal.
 class Answers {
   public:
+    /// Machines whose deployment was known from before, which the cache lost meanwhile: without a
+    /// verdict until they come back, asked for again.
+    [[nodiscard]] const std::set<Machine>& lost() const noexcept { return lost_; }
     /// Throws Error(kData) for a line that is no answer to any of `steps`.
     void take(std::string_view line, const std::vector<Step>& steps);
     /// Turns the steps without a good answer into refusals.
@@ -71,6 +77,7 @@ class Answers {
 
   private:
     std::map<Machine, std::string> verdicts_; ///< empty: good
+    std::set<Machine> lost_;
 };
 
 /// With --atomic one refusal is everybody's: each other step gets it as its reason, named.
