@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include <sky/nomad/http.hpp>
 
+#include <sky/nomad/curl.hpp>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <curl/curl.h>
 #include <mutex>
 
 namespace sky::http {
@@ -23,7 +24,7 @@ std::size_t take_body(char* data, std::size_t size, std::size_t count, void* use
     auto& transfer = *static_cast<Transfer*>(user);
     const std::string_view piece(data, size * count);
     long status = 0;
-    curl_easy_getinfo(transfer.curl, CURLINFO_RESPONSE_CODE, &status);
+    libcurl().easy_getinfo(transfer.curl, CURLINFO_RESPONSE_CODE, &status);
     if (*transfer.sink && status == 200) {
         transfer.enough = !(*transfer.sink)(piece);
         return transfer.enough ? 0 : piece.size();
@@ -76,13 +77,13 @@ struct Slist {
     Slist() = default;
     Slist(const Slist&) = delete;
     Slist& operator=(const Slist&) = delete;
-    ~Slist() { curl_slist_free_all(list); }
-    void add(const std::string& text) { list = curl_slist_append(list, text.c_str()); }
+    ~Slist() { libcurl().slist_free_all(list); }
+    void add(const std::string& text) { list = libcurl().slist_append(list, text.c_str()); }
 };
 
 template <typename T>
 void set(CURL* curl, CURLoption option, T value) {
-    if (curl_easy_setopt(curl, option, value) != CURLE_OK) {
+    if (libcurl().easy_setopt(curl, option, value) != CURLE_OK) {
         fail(ExitCode::kBug, "libcurl does not know option {}", static_cast<int>(option));
     }
 }
@@ -102,7 +103,7 @@ struct Client::Handles {
     CURL* take() {
         const std::lock_guard guard(mutex);
         if (idle.empty()) {
-            CURL* made = curl_easy_init();
+            CURL* made = libcurl().easy_init();
             if (made == nullptr) {
                 fail(ExitCode::kSystem, "libcurl gives no handle");
             }
@@ -119,15 +120,12 @@ struct Client::Handles {
 };
 
 Client::Client(Tls tls) : tls_(std::move(tls)), handles_(std::make_unique<Handles>()) {
-    static const CURLcode global = curl_global_init(CURL_GLOBAL_DEFAULT);
-    if (global != CURLE_OK) {
-        fail(ExitCode::kSystem, "libcurl does not start: {}", curl_easy_strerror(global));
-    }
+    static_cast<void>(libcurl()); // or it throws
 }
 
 Client::~Client() {
     for (CURL* curl : handles_->idle) {
-        curl_easy_cleanup(curl);
+        libcurl().easy_cleanup(curl);
     }
 }
 
@@ -138,7 +136,7 @@ Response Client::perform(const Request& request, const Sink& sink) {
         CURL* curl;
         ~Return() { handles.give_back(curl); }
     } const back{*handles_, curl};
-    curl_easy_reset(curl); // options, not connections
+    libcurl().easy_reset(curl); // options, not connections
     Transfer transfer{.response = {}, .sink = &sink, .cap = request.cap, .curl = curl};
     std::array<char, CURL_ERROR_SIZE> why{};
     Slist headers;
@@ -178,13 +176,13 @@ Response Client::perform(const Request& request, const Sink& sink) {
         set(curl, CURLOPT_SSLCERT, tls_.cert->c_str());
         set(curl, CURLOPT_SSLKEY, tls_.key->c_str());
     }
-    const CURLcode code = curl_easy_perform(curl);
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &transfer.response.status);
+    const CURLcode code = libcurl().easy_perform(curl);
+    libcurl().easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &transfer.response.status);
     if (transfer.too_long) {
         throw Failure(fmt::format("the answer is longer than {} bytes", request.cap), true);
     }
     if (code != CURLE_OK && !transfer.enough) {
-        throw Failure(why[0] != '\0' ? why.data() : curl_easy_strerror(code),
+        throw Failure(why[0] != '\0' ? why.data() : libcurl().easy_strerror(code),
                       !before_sending(code));
     }
     return std::move(transfer.response);
