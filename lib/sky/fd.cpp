@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
+#include <sky/write-together.hpp>
 
 #include <array>
 #include <cerrno>
 #include <fcntl.h>
+#include <functional>
+#include <future>
 #include <linux/openat2.h>
+#include <set>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -178,29 +182,100 @@ void fill(const Fd& fd, const std::filesystem::path& path, std::string_view data
         throw SysError(e.errno_value(), fmt::format("cannot write '{}'", path.string()),
                        ExitCode::kIo);
     }
-    if (o.durable && ::fsync(fd.get()) != 0) {
-        fail_errno("cannot sync '{}'", path.string());
+}
+
+/// A disk takes what is asked at once in one go.
+void at_once(const std::vector<std::function<void()>>& tasks) {
+    std::vector<std::future<void>> running;
+    running.reserve(tasks.size());
+    for (const auto& task : tasks) {
+        running.push_back(std::async(std::launch::async, task));
+    }
+    for (auto& each : running) {
+        each.wait();
+    }
+    for (auto& each : running) {
+        each.get();
     }
 }
+
+/// A file to be, beside its name; removed unless it gets it.
+class Draft {
+  public:
+    Draft(const std::filesystem::path& path, std::string_view data, const WriteOptions& options)
+        : path_(path),
+          temporary_(path.parent_path() / fmt::format(".{}.tmp", path.filename().string())),
+          fd_(open_temporary(temporary_)) {
+        try {
+            fill(fd_, path, data, options);
+        } catch (...) {
+            ::unlink(temporary_.c_str());
+            throw;
+        }
+    }
+    Draft(Draft&& other) noexcept = default;
+    Draft(const Draft&) = delete;
+    Draft& operator=(const Draft&) = delete;
+    Draft& operator=(Draft&&) = delete;
+    ~Draft() {
+        if (fd_) {
+            ::unlink(temporary_.c_str());
+        }
+    }
+
+    void sync() const {
+        if (::fsync(fd_.get()) != 0) {
+            fail_errno("cannot sync '{}'", path_.string());
+        }
+    }
+    void rename() {
+        if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+            fail_errno("cannot rename to '{}'", path_.string());
+        }
+        fd_.reset();
+    }
+
+  private:
+    std::filesystem::path path_;
+    std::filesystem::path temporary_;
+    Fd fd_;
+};
 
 } // namespace
 
 void atomic_write(const std::filesystem::path& path, std::string_view data,
                   const WriteOptions& options) {
-    const auto temporary = path.parent_path() / fmt::format(".{}.tmp", path.filename().string());
-    const Fd fd = open_temporary(temporary);
-    try {
-        fill(fd, path, data, options);
-        if (::rename(temporary.c_str(), path.c_str()) != 0) {
-            fail_errno("cannot rename to '{}'", path.string());
-        }
-    } catch (...) {
-        ::unlink(temporary.c_str());
-        throw;
+    Draft draft(path, data, options);
+    if (options.durable) {
+        draft.sync();
     }
+    draft.rename();
     if (options.durable) {
         sync_directory(path.parent_path());
     }
+}
+
+void atomic_write_together(const std::vector<FileWrite>& files) {
+    std::vector<Draft> drafts;
+    std::vector<std::function<void()>> syncs;
+    std::set<std::filesystem::path> directories;
+    drafts.reserve(files.size());
+    for (const auto& file : files) {
+        const auto& draft = drafts.emplace_back(file.path, file.data, file.options);
+        if (file.options.durable) {
+            syncs.emplace_back([&draft] { draft.sync(); });
+            directories.insert(file.path.parent_path());
+        }
+    }
+    at_once(syncs);
+    for (auto& draft : drafts) {
+        draft.rename();
+    }
+    syncs.clear();
+    for (const auto& directory : directories) {
+        syncs.emplace_back([&directory] { sync_directory(directory); });
+    }
+    at_once(syncs);
 }
 
 void make_directories(const std::filesystem::path& path, mode_t mode) {

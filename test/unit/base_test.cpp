@@ -8,6 +8,7 @@
 #include <sky/lock.hpp>
 #include <sky/process.hpp>
 #include <sky/store-path.hpp>
+#include <sky/write-together.hpp>
 
 #include <csignal>
 #include <fcntl.h>
@@ -48,6 +49,32 @@ TEST_CASE("atomic_write leaves the whole file or the old one, and no temporary")
     CHECK_THROWS_AS(atomic_write(scratch.path / "gone" / "x", "y"), SysError);
     CHECK_THROWS_WITH(read_file(file, 2), ContainsSubstring("larger than 2 bytes"));
     CHECK_FALSE(read_file_if_exists(scratch.path / "nothing", 10));
+}
+
+TEST_CASE("files written together are each whole or as they were, in order, and no temporary") {
+    const ScratchDir scratch;
+    fs::create_directory(scratch.path / "d");
+    const auto one = scratch.path / "one";
+    const auto two = scratch.path / "d" / "two";
+    atomic_write(one, "old");
+    atomic_write_together({{one, "1", {.mode = 0640}}, {two, "2", {.durable = false}}});
+    CHECK(read_file(one, 10) == "1");
+    CHECK(read_file(two, 10) == "2");
+    CHECK((fs::status(one).permissions() & fs::perms::mask) == static_cast<fs::perms>(0640));
+    // A file that can not be begun: none has got its name yet.
+    CHECK_THROWS_AS(atomic_write_together({{one, "3"}, {scratch.path / "gone" / "x", "y"}}),
+                    SysError);
+    CHECK(read_file(one, 10) == "1");
+    // One that can not get its name: those before it have theirs.
+    fs::create_directory(scratch.path / "d" / "taken");
+    CHECK_THROWS_AS(
+        atomic_write_together({{one, "4"}, {scratch.path / "d" / "taken", "y"}, {two, "5"}}),
+        SysError);
+    CHECK(read_file(one, 10) == "4");
+    CHECK(read_file(two, 10) == "2");
+    CHECK(std::distance(fs::recursive_directory_iterator(scratch.path),
+                        fs::recursive_directory_iterator()) == 4);
+    atomic_write_together({});
 }
 
 TEST_CASE("atomic_write takes over what a killed writer left, and waits for one that lives") {

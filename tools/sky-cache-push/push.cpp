@@ -9,9 +9,11 @@
 #include <sky/json.hpp>
 #include <sky/log.hpp>
 #include <sky/record.hpp>
+#include <sky/write-together.hpp>
 
 #include <algorithm>
 #include <ctime>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <sys/stat.h>
 
@@ -37,6 +39,45 @@ Request parse_request(const PushContext& context, const Json& object) {
             .rev = Revision::parse(f.string("rev")),
             .build = BuildId::parse(f.string("build")),
             .deployment = StorePath::parse(f.string("deployment"))};
+}
+
+std::optional<Record> old_record(const std::filesystem::path& file) {
+    try {
+        const auto text = read_file_if_exists(file, kRecordCap);
+        return text ? std::optional(parse_record(*text)) : std::nullopt;
+    } catch (const Error& e) {
+        log::warn("'{}': {} (written anew)", file.string(), e.what());
+        return std::nullopt;
+    }
+}
+
+/// The record of a deployment whose closure is in the cache; nothing where it stands already. Makes
+/// its directory.
+std::optional<FileWrite> record_write(const State& state, const Request& request,
+                                      const Closure& closure, std::string manifest) {
+    Record record{.machine = request.machine,
+                  .rev = request.rev,
+                  .build = request.build,
+                  .created = now_text(),
+                  .deployment = request.deployment,
+                  .nar_hash = closure.at(request.deployment).nar_hash,
+                  .closure = record_paths(closure),
+                  .manifest = std::move(manifest)};
+    const auto file = state.deployment(request.machine, request.rev);
+    if (auto same = old_record(file)) {
+        same->build = record.build; // another push of the same: the record stays as it is
+        same->created = record.created;
+        if (*same == record) {
+            return std::nullopt;
+        }
+    }
+    make_own_directories(file.parent_path());
+    return FileWrite{file, print_record(record), {.mode = 0640}};
+}
+
+void tell(const Machine& machine, std::size_t paths, std::size_t fresh, std::uint64_t bytes) {
+    log::say(fmt::format("       {}: {} paths, {} new, {:.1f} MiB", machine.str(), paths, fresh,
+                         static_cast<double>(bytes) / static_cast<double>(kMib)));
 }
 
 /// One deployment on its way into the cache.
@@ -175,40 +216,15 @@ class Push {
 
     void write_record(const Closure& closure) {
         const auto& top = closure.at(request_.deployment);
-        Record record{.machine = request_.machine,
-                      .rev = request_.rev,
-                      .build = request_.build,
-                      .created = now_text(),
-                      .deployment = request_.deployment,
-                      .nar_hash = top.nar_hash,
-                      .closure = record_paths(closure),
-                      .manifest = manifest_of(cache_.open_nar(top))};
-        const auto file = state_.deployment(request_.machine, request_.rev);
-        if (auto same = old_record(file)) {
-            same->build = record.build; // another push of the same: the record stays as it is
-            same->created = record.created;
-            if (*same == record) {
-                return;
-            }
-        }
-        make_own_directories(file.parent_path());
-        atomic_write(file, print_record(record), {.mode = 0640});
-    }
-
-    static std::optional<Record> old_record(const std::filesystem::path& file) {
-        try {
-            const auto text = read_file_if_exists(file, kRecordCap);
-            return text ? std::optional(parse_record(*text)) : std::nullopt;
-        } catch (const Error& e) {
-            log::warn("'{}': {} (written anew)", file.string(), e.what());
-            return std::nullopt;
+        const auto write =
+            record_write(state_, request_, closure, manifest_of(cache_.open_nar(top)));
+        if (write) {
+            atomic_write(write->path, write->data, write->options);
         }
     }
 
     void report(std::size_t paths, std::size_t fresh) const {
-        log::say(fmt::format("       {}: {} paths, {} new, {:.1f} MiB",
-                             request_.machine.machine.str(), paths, fresh,
-                             static_cast<double>(fresh_) / static_cast<double>(kMib)));
+        tell(request_.machine.machine, paths, fresh, fresh_);
     }
 
     const PushContext& context_;
@@ -223,7 +239,105 @@ class Push {
     std::uint64_t fresh_ = 0; ///< NAR bytes staged
 };
 
+/// Deployments of one tenant that are in the cache already: each path is looked at once, and the
+/// disk is waited for once for all. Holds the cache's lock.
+class Again {
+  public:
+    Again(const PushContext& context, const Tenant& tenant)
+        : context_(context), state_(context.config), cache_(state_, tenant),
+          quota_(static_cast<std::uint64_t>(context.config.tenant(tenant).quota.cache_mib) * kMib) {
+        cache_.prepare();
+        lock_.emplace(cache_.lock());
+    }
+
+    /// Throws Error where the cache has not all of it.
+    void add(const Request& request) {
+        const auto closure = collect(
+            request.deployment,
+            [&](const StorePath& path) {
+                context_.still_wanted();
+                const auto seen = seen_.find(path);
+                return seen != seen_.end() ? seen->second
+                                           : seen_.emplace(path, cache_.find(path)).first->second;
+            },
+            quota_);
+        auto manifest = manifest_of(cache_.open_nar(closure.at(request.deployment)));
+        const auto file = state_.gcroot(request.machine);
+        const auto at = roots_.find(file);
+        auto roots = with_root(at != roots_.end() ? at->second : load_roots(file),
+                               {request.rev, request.deployment, std::time(nullptr)});
+        make_own_directories(file.parent_path());
+        if (auto record = record_write(state_, request, closure, std::move(manifest))) {
+            records_.push_back(std::move(*record));
+        }
+        roots_.insert_or_assign(file, std::move(roots));
+        told_.emplace_back(request.machine.machine, closure.size());
+    }
+
+    /// Roots get their names before records do.
+    void finish() {
+        std::vector<FileWrite> writes;
+        for (const auto& [file, roots] : roots_) {
+            writes.push_back({file, print_roots(roots), {.mode = 0640}});
+        }
+        std::move(records_.begin(), records_.end(), std::back_inserter(writes));
+        atomic_write_together(writes);
+        lock_.reset();
+        for (const auto& [machine, paths] : told_) {
+            tell(machine, paths, 0, 0);
+        }
+    }
+
+  private:
+    const PushContext& context_;
+    State state_;
+    Cache cache_;
+    std::uint64_t quota_;
+    std::optional<Lock> lock_;
+    std::map<StorePath, std::optional<NarInfo>> seen_;
+    std::map<std::filesystem::path, Roots> roots_;
+    std::vector<FileWrite> records_;
+    std::vector<std::pair<Machine, std::size_t>> told_;
+};
+
 } // namespace
+
+void push_known(const PushContext& context, const std::vector<Json*>& objects,
+                const std::function<void(Json&, const Error&)>& refuse) {
+    std::map<Tenant, std::vector<std::pair<Json*, Request>>> groups;
+    for (Json* object : objects) {
+        try {
+            auto request = parse_request(context, *object);
+            groups[request.machine.tenant].emplace_back(object, std::move(request));
+        } catch (const Error& e) {
+            refuse(*object, e);
+        }
+    }
+    for (const auto& [tenant, members] : groups) {
+        std::vector<Json*> good;
+        try {
+            Again again(context, tenant);
+            for (const auto& [object, request] : members) {
+                try {
+                    again.add(request);
+                    good.push_back(object);
+                } catch (const Error& e) {
+                    refuse(*object, e);
+                }
+            }
+            again.finish();
+            for (Json* object : good) {
+                (*object)["cached"] = true;
+            }
+        } catch (const Error& e) {
+            for (const auto& [object, request] : members) {
+                if (!object->contains("error")) {
+                    refuse(*object, e);
+                }
+            }
+        }
+    }
+}
 
 void push_one(const PushContext& context, Json& object) {
     Push(context, parse_request(context, object)).run();

@@ -19,6 +19,8 @@ namespace {
 constexpr std::size_t kLineCap = std::size_t{1} << 20;
 constexpr std::size_t kPathsCap = std::size_t{16} << 20;
 constexpr std::size_t kErrorColumns = 60 - 3; // printable() may add three dots
+constexpr std::size_t kTogetherMost = 256;
+constexpr std::chrono::milliseconds kTogether{5}; // between two lines that are handled together
 constexpr std::chrono::seconds kLook{2}; // how often an idle stage looks whether its reader lives
 
 void quit_if_gone(int out) {
@@ -49,6 +51,36 @@ Json error_of(ExitCode exit, const std::string& text) {
             {"text", printable(text, kErrorColumns)}};
 }
 
+/// Of sky-build's: the deployment is to be in the cache already.
+bool is_known(const Json& object) {
+    return object.contains("known") && object["known"] == true && !object.contains("error");
+}
+
+Json parse_object(const std::string& line) {
+    auto object = parse_json(line, kLineCap, "stdin");
+    if (!object.is_object()) {
+        fail(ExitCode::kData, "stdin: expected an object in each line");
+    }
+    return object;
+}
+
+/// Those that are there at once, to the first that is none of the known, or to the end.
+void take_known(LineReader& reader, std::vector<Json>& objects) {
+    try {
+        while (objects.size() < kTogetherMost && is_known(objects.back())) {
+            const auto line = reader.next(kTogether);
+            if (!line) {
+                return;
+            }
+            objects.push_back(parse_object(*line));
+        }
+    } catch (const Error& e) {
+        if (e.code() != ExitCode::kBusy) {
+            throw;
+        }
+    }
+}
+
 /// True if the object is free of errors now.
 bool handle(const PushContext& context, Json& object) {
     if (object.contains("error") && !object["error"].is_null()) {
@@ -72,13 +104,25 @@ int push_all(PushContext context, int in, int out) {
     LineReader reader(in, kLineCap);
     bool good = true;
     while (const auto line = next_line(reader, out)) {
-        auto object = parse_json(*line, kLineCap, "stdin");
-        if (!object.is_object()) {
-            fail(ExitCode::kData, "stdin: expected an object in each line");
+        std::vector<Json> objects{parse_object(*line)};
+        std::vector<Json*> known;
+        if (!context.dry_run) {
+            take_known(reader, objects);
+            for (auto& object : objects) {
+                if (is_known(object)) {
+                    known.push_back(&object);
+                }
+            }
         }
-        good = handle(context, object) && good;
-        quit_if_gone(out);
-        write_line(out, object);
+        push_known(context, known, [](Json& object, const Error& e) {
+            object["error"] = error_of(e.code(), e.what());
+        });
+        for (auto& object : objects) {
+            const bool done = object.contains("cached") && is_known(object);
+            good = (done || handle(context, object)) && good;
+            quit_if_gone(out);
+            write_line(out, object);
+        }
     }
     return static_cast<int>(good ? ExitCode::kOk : ExitCode::kSomeFailed);
 }
