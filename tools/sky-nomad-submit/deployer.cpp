@@ -37,11 +37,11 @@ Record cached_record(const std::filesystem::path& state, const MachinePath& path
 }
 
 /// " for 30 days", as far as a person counts.
-std::string for_time(std::int64_t seconds) {
+std::string for_time(std::int64_t keep_s) {
     constexpr std::int64_t kHour = 3600;
     constexpr std::int64_t kDay = 24 * kHour;
-    return seconds >= 2 * kDay    ? fmt::format(" for {} days", seconds / kDay)
-           : seconds >= 2 * kHour ? fmt::format(" for {} hours", seconds / kHour)
+    return keep_s >= 2 * kDay    ? fmt::format(" for {} days", keep_s / kDay)
+           : keep_s >= 2 * kHour ? fmt::format(" for {} hours", keep_s / kHour)
                                   : "";
 }
 
