@@ -1,7 +1,9 @@
 #!/usr/bin/env bats
 # One writer: whatever dies, hangs or is cut off, a volume that all hosts can open is written by one machine at a time, and what
-# was synced stays. A guest counts on a bare volume (counter.cpp), and who reads along keeps the history.
+# was synced stays. Guests count on a bare volume (counter.cpp), and who reads along keeps the history. Four machines run on one
+# host, to which something is done; then they run on the next one.
 load ../lib/cluster
+all=(a b c d)
 
 setup_file() {
     load ../lib/cluster
@@ -9,35 +11,44 @@ setup_file() {
     remotes
     c++ -std=c++20 -O1 -static -o counter "$BATS_TEST_DIRNAME/counter.cpp"
     mkdir "$BATS_FILE_TMPDIR/history"
+    local each
+    counting "text of a"
+    read_along "${all[@]}"
+    only n1
+    push_to n2 main:a main:b main:c main:d
+    for each in "${all[@]}"; do eventually 60 counts_on "$each" 5; done
+    only n1 n2 n3
 }
 setup() { cd "$WORK" || return; }
 teardown_file() {
-    local pid
-    for pid in "$BATS_FILE_TMPDIR"/*.pid; do kill "$(cat "$pid")" || true; done
+    local each
+    for each in "$BATS_FILE_TMPDIR"/*.pid; do kill "$(cat "$each")" || true; done
+    only n1 n2 n3
     cd "$WORK" || return 0
     git ls-remote n1 'refs/heads/*' | sed 's|.*refs/heads/|:refs/heads/|' | xargs -r git push -q n1 || true
 }
 
-# A machine whose second disk is one to count on.
-counts() { # NAME
-    echo "$1={ text = \"$1\"; run = \"\${./counter} write /dev/vdb &\"; deployment.volumes.count.size = 256; }"
+# Machines whose second disk is one to count on.
+counting() { # TEXT: of a
+    local each flake=()
+    for each in "${all[@]}"; do
+        flake+=("$each={ text = \"$([ "$each" = a ] && echo "$1" || echo "text of $each")\";
+            run = \"\${./counter} write /dev/vdb &\"; deployment.volumes.count.size = 256; }")
+    done
+    machines "${flake[@]}"
 }
-volume() { echo "$SKY_HOST/shared/volumes/$(account "$TENANT")/$REPO/$1/count.img"; }
-history_of() { echo "$BATS_FILE_TMPDIR/history/$1"; }
 read_along() { # NAME...
     local name
     for name; do
         : >"$(history_of "$name")"
-        ./counter watch "$(volume "$name")" "$(history_of "$name")" 3>&- &
+        ./counter watch "$SKY_HOST/shared/volumes/$(account "$TENANT")/$REPO/$name/count.img" "$(history_of "$name")" 3>&- &
         echo $! >"$BATS_FILE_TMPDIR/$name.pid"
     done
 }
+history_of() { echo "$BATS_FILE_TMPDIR/history/$1"; }
 generation() { tail -n 1 "$(history_of "$1")" | cut -d' ' -f1; }
 counted() { wc -l <"$(history_of "$1")"; }
-counts_on() { # NAME LINES: it has written more than these
-    [ "$(counted "$1")" -gt "$2" ]
-}
-in_generation() { [ "$(generation "$1")" -ge "$2" ]; }
+counts_on() { [ "$(counted "$1")" -gt "$2" ]; } # NAME LINES: it has written more than these
 # No lower generation after a higher one, each count after the one before, and nothing gone.
 one_writer() { # NAME...
     local name
@@ -48,24 +59,120 @@ one_writer() { # NAME...
             { last = $1; count = $2 + 1 }' last=0 count=0 "$(history_of "$name")" >&2 || return 1
     done
 }
-owner() { nomad_api GET "var/sky/owner/$(account "$TENANT")/$REPO/$1?namespace=skyflake" | jq -r ".Items.json | fromjson | $2"; }
-owned_elsewhere() { [ "$(owner "$1" .host)" != "$2" ]; }
 
-@test "a machine whose host dies runs elsewhere, with its data, and the host comes back without it" {
-    machines "$(counts www)"
-    read_along www
-    run -0 push_to n1 main:www
-    eventually 30 counts_on www 5
-    local host generation written other=n1
-    host=$(host_of www) generation=$(generation www) written=$(counted www)
-    [ "$host" != n1 ] || other=n2
-    export API_HOST=$other HOST_NOW=$other
-    cluster kill "$host"
-    eventually 60 in_generation www $((generation + 1))
-    eventually 60 is_up www
-    [ "$(host_of www)" != "$host" ]
-    [ "$(page_of www)" = www ]
-    counts_on www "$written"
-    cluster start "$host"
-    one_writer www
+# Where Nomad may place machines.
+only() { # HOST...
+    local name id
+    nomad_api GET nodes | jq -r '.[] | .Name + " " + .ID' | while read -r name id; do
+        nomad_api POST "node/$id/eligibility" "{\"Eligibility\":\"$([[ " $* " == *" $name "* ]] && echo e || echo ine)ligible\"}" >/dev/null
+    done
+}
+# HERE has all of them; they shall go to NEXT, whom to ask meanwhile.
+begin() {
+    local each
+    HERE=$(host_of a)
+    case $HERE in n1) NEXT=n2 ;; n2) NEXT=n3 ;; *) NEXT=n1 ;; esac
+    export API_HOST=$NEXT HOST_NOW=$NEXT
+    only "$NEXT"
+    for each in "${all[@]}"; do
+        [ "$(host_of "$each")" = "$HERE" ]
+        generation "$each" >"$BATS_TEST_TMPDIR/$each"
+    done
+}
+moved() { # NAME: a later generation counts, on NEXT
+    [ "$(generation "$1")" -gt "$(cat "$BATS_TEST_TMPDIR/$1")" ] && [ "$(host_of "$1")" = "$NEXT" ] && is_up "$1"
+}
+all_moved() { # [NAME...]
+    local each
+    [ $# -gt 0 ] || set -- "${all[@]}"
+    for each; do eventually 90 moved "$each"; done
+    one_writer "$@"
+}
+hypervisor() { processes_of_uid "$(machine_uid "$1")"; }
+supervisor() { on "$HERE" pgrep -f -- "sky-vm-run .* run $(account "$TENANT").$REPO.$1\$"; }
+# Nothing of the machines lives on HERE any more, which holds its lease again and may be given machines.
+settled() {
+    local uid
+    uid=$(machine_uid a)
+    ! on "$HERE" sh -c 'cat /proc/[0-9]*/status 2>/dev/null' |
+        awk -v u="$uid" '/^State:/ { z = $2 == "Z" } /^Uid:/ && !z && $2 >= u && $2 < u + 16 { n = 1 } END { exit !n }' || return 1
+    ready "$HERE" || return 1
+    [ "$(lease "$HERE" .revoked)" = false ]
+}
+ready() { nomad_api GET nodes | jq -e --arg n "$1" 'all(.[] | select(.Name == $n); .Status == "ready")' >/dev/null; }
+lease() { nomad_api GET "var/sky/lease/$1?namespace=skyflake" | jq -r ".Items.json | fromjson | $2"; }
+leader() { nomad_api GET status/leader | jq -r 'split(":")[0] | split(".")[3] | tonumber - 10 | "n\(.)"'; }
+leads() { [ "$(leader)" = "$1" ]; }
+leave_alone() { sleep "$1"; } # for what must not happen meanwhile
+
+@test "the host dies that led Nomad: its machines run elsewhere, with their data" {
+    begin
+    nomad_api PUT "operator/raft/transfer-leadership?address=$SKY_NET.255.$((10 + ${HERE#n})):4647" >/dev/null
+    eventually 30 leads "$HERE"
+    cluster kill "$HERE"
+    all_moved
+    [ "$(page_of a)" = "text of a" ]
+    cluster start "$HERE"
+    eventually 60 settled
+    one_writer "${all[@]}"
+}
+
+@test "cut off from all others, while a VM stands still, a supervisor is killed, a VM dies and one is pushed anew" {
+    begin
+    local standing
+    cluster cut "$HERE" all
+    standing=$(hypervisor b)
+    kill -STOP "$standing"
+    kill -KILL "$(hypervisor d)"
+    on "$HERE" kill -KILL "$(supervisor c)"
+    counting "new text of a"
+    eventually 30 ready "$NEXT" # the leader that it listened to may be gone
+    run -0 push_to "$NEXT" main:a
+    run -0 cluster on "$NEXT" sky-nomad-submit --config "$SKY_CONFIG" reconcile
+    all_moved
+    [ "$(page_of a)" = "new text of a" ]
+    [ ! -e "/proc/$standing" ]
+    cluster heal "$HERE"
+    eventually 60 settled
+    one_writer "${all[@]}"
+}
+
+@test "cut off from the servers alone, while its lease process is killed and its agent restarted" {
+    begin
+    cluster cut "$HERE" servers
+    on "$HERE" pkill -KILL -f -- 'sky-vm-run .* lease$'
+    cluster agent "$HERE" KILL
+    cluster agent "$HERE" start
+    all_moved
+    cluster heal "$HERE"
+    eventually 60 settled
+    one_writer "${all[@]}"
+}
+
+@test "cut off one way only" {
+    begin
+    cluster cut "$HERE" in
+    all_moved
+    cluster heal "$HERE"
+    eventually 60 settled
+    one_writer "${all[@]}"
+}
+
+@test "the agent stands still, its machines live: they are given up, and go on elsewhere" {
+    begin
+    cluster agent "$HERE" STOP
+    all_moved
+    cluster agent "$HERE" CONT
+    eventually 60 settled
+    one_writer "${all[@]}"
+}
+
+@test "the agent is killed, its machines live; so is the process that holds the lease" {
+    begin
+    cluster agent "$HERE" KILL
+    on "$HERE" pkill -KILL -f -- 'sky-vm-run .* lease$'
+    all_moved
+    cluster agent "$HERE" start
+    eventually 60 settled
+    one_writer "${all[@]}"
 }
