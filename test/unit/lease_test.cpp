@@ -2,7 +2,6 @@
 #include "catch.hpp"
 
 #include <sky-vm-run/lease.hpp>
-#include <sky-vm-run/ownership.hpp>
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 
@@ -110,14 +109,7 @@ LeaseRecord lease_of(const std::string& incarnation, std::uint64_t serial) {
             .at = "2026-11-22T10:00:00Z"};
 }
 
-Owner had_by_n2() {
-    return {.generation = 3,
-            .host = "n2",
-            .incarnation = "aa",
-            .alloc = "alloc-0",
-            .create_index = 10,
-            .at = "2026-11-22T10:00:00Z"};
-}
+const Holder kHolder{.host = "n2", .incarnation = "aa", .generation = 3};
 
 const LeaseClaim kClaim{.machine = "alice.infra.www", .generation = 3, .by = "n1"};
 
@@ -287,7 +279,7 @@ TEST_CASE("another's lease is judged by one's own clock", "[lease]") {
     const auto begin = Sight::Clock::now();
     const auto at = [&](int s) { return begin + seconds(s); };
     const auto judge = [&](const Sight& sight, int s, bool down = false) {
-        return sight.judge("alice.infra.www", had_by_n2(), down, seconds(10), at(s));
+        return sight.judge("alice.infra.www", kHolder.generation, down, seconds(10), at(s));
     };
     Sight sight;
     sight.saw(lease_of("aa", 17), at(0));
@@ -304,7 +296,9 @@ TEST_CASE("another's lease is judged by one's own clock", "[lease]") {
         CHECK(judge(sight, 31).still);
         CHECK(judge(sight, 31).claimed);
     }
-    SECTION("nomad holds its host down") { CHECK(judge(sight, 0, true).still); }
+    SECTION("nomad holds its host down") {
+        CHECK(judge(sight, 0, true).still);
+    }
     SECTION("revoked: L and W must pass since that was seen") {
         LeaseRecord revoked = lease_of("aa", 17);
         revoked.revoked = true;
@@ -338,37 +332,36 @@ TEST_CASE("a supervisor claims and revokes what it saw, or nothing", "[lease]") 
     const Directory in;
     const auto file = in.path / "lease.deadline";
     MemoryLeases store;
-    Leases leases(store, "n1", "alice.infra.www", file, seconds(10));
-    CHECK_FALSE(leases.mine());
+    Leases leases(store, "n1", "alice.infra.www", seconds(10));
+    CHECK_FALSE(held_lease(file));
     Deadline::make(file, new_incarnation()).set(boot_clock() + seconds(100));
-    CHECK(leases.mine());
-    const Owner record = had_by_n2();
-    CHECK_FALSE(leases.of(record));
+    CHECK(held_lease(file));
+    CHECK_FALSE(leases.of(kHolder));
     store.all["n2"] = {lease_of("aa", 17), 5};
-    CHECK_FALSE(leases.of(record)->claimed);
+    CHECK_FALSE(leases.of(kHolder)->claimed);
     SECTION("a claim is written once") {
-        leases.claim(record);
+        leases.claim(kHolder);
         CHECK(store.all.at("n2").lease.claims == std::vector<LeaseClaim>{kClaim});
         CHECK(store.all.at("n2").lease.serial == 17);
-        CHECK(leases.of(record)->claimed);
+        CHECK(leases.of(kHolder)->claimed);
     }
     SECTION("nomad holds the host down: it is revoked") {
         store.is_down = "n2";
-        CHECK(leases.of(record)->still);
-        leases.revoke(record);
+        CHECK(leases.of(kHolder)->still);
+        leases.revoke(kHolder);
         CHECK(store.all.at("n2").lease.revoked);
-        CHECK(leases.of(record)->revoked);
+        CHECK(leases.of(kHolder)->revoked);
     }
     SECTION("not if it was renewed in the same moment") {
         store.change("n2", [](LeaseRecord& lease) { ++lease.serial; });
-        leases.revoke(record);
+        leases.revoke(kHolder);
         CHECK_FALSE(store.all.at("n2").lease.revoked);
     }
     SECTION("nor one that is another's") {
         store.all["n2"] = {lease_of("bb", 18), 50};
-        static_cast<void>(leases.of(record));
-        leases.claim(record);
-        leases.revoke(record);
+        static_cast<void>(leases.of(kHolder));
+        leases.claim(kHolder);
+        leases.revoke(kHolder);
         CHECK_FALSE(store.all.at("n2").lease.revoked);
         CHECK(store.all.at("n2").lease.claims.empty());
     }

@@ -9,6 +9,7 @@
 
 using namespace sky::vm;
 using sky::Error;
+using sky::Lease;
 
 namespace {
 
@@ -75,6 +76,7 @@ class MemoryStore final : public OwnerStore {
 TEST_CASE("an owner record is what was written", "[owner]") {
     Owner owner = had_by("n1", "alloc-1", 20);
     owner.storage = {"10.0.0.1:0/7"};
+    owner.leased = true;
     owner.opened = true;
     owner.released = true;
     CHECK(Owner::parse(owner.dump()) == owner);
@@ -86,22 +88,24 @@ TEST_CASE("an owner record is what was written", "[owner]") {
 
 TEST_CASE("a machine that nobody had is taken", "[owner]") {
     CHECK(verdict(asks(std::nullopt)) == Verdict::kTake);
-    CHECK(successor(std::nullopt, kMe, 20).generation == 1);
+    CHECK(successor(std::nullopt, kMe, 20, false).generation == 1);
 }
 
 TEST_CASE("a released machine is taken, wherever it was", "[owner]") {
     Owner record = had_by("n2", "alloc-0", 10);
     record.released = true;
     for (const bool leased : {false, true}) {
-        Question q = asks(record, {ended("alloc-0", 10)});
-        q.leased = leased;
+        record.leased = leased;
+        const Question q = asks(record, {ended("alloc-0", 10)});
         CHECK(verdict(q) == Verdict::kTake);
     }
-    const Owner next = successor(record, kMe, 20);
+    const Owner next = successor(record, kMe, 20, true);
     CHECK(next.generation == 4);
     CHECK(next.host == "n1");
     CHECK(next.create_index == 20);
     CHECK_FALSE(next.released);
+    CHECK(next.leased);
+    CHECK_FALSE(successor(next, kMe, 20, false).leased);
 }
 
 TEST_CASE("restarted locally: what lives is kept, what died takes a new generation", "[owner]") {
@@ -171,7 +175,7 @@ TEST_CASE("what only one host can open moves when nomad says that it ended", "[o
 
 TEST_CASE("lost has not ended: what other hosts can open waits for the lease", "[owner]") {
     Question q = asks(had_by("n2", "alloc-0", 10), {ended("alloc-0", 10)});
-    q.leased = true;
+    q.record->leased = true;
     SECTION("its host holds its lease: it is asked, and given time") {
         q.lease = Lease{.incarnation = "aa"};
         CHECK(verdict(q) == Verdict::kClaim);
@@ -234,7 +238,7 @@ TEST_CASE("on a single host there are no allocations to ask for", "[owner]") {
 TEST_CASE("ownership is taken by compare-and-set", "[owner]") {
     MemoryStore store;
     store.known = {runs("alloc-1", 20)};
-    Ownership mine(store, kMe, nullptr);
+    Ownership mine(store, kMe, {});
     SECTION("a first start, a death, a local restart") {
         CHECK(mine.ask(std::nullopt).verdict == Verdict::kTake);
         CHECK(mine.generation() == 1);
@@ -242,7 +246,7 @@ TEST_CASE("ownership is taken by compare-and-set", "[owner]") {
         CHECK(mine.ask(1).verdict == Verdict::kKeep);
         CHECK(mine.ask(std::nullopt).verdict == Verdict::kTake);
         CHECK(mine.generation() == 2);
-        Ownership again(store, kMe, nullptr);
+        Ownership again(store, kMe, {});
         CHECK(again.ask(2).verdict == Verdict::kKeep);
         CHECK(again.generation() == 2);
     }
@@ -276,7 +280,7 @@ TEST_CASE("ownership is taken by compare-and-set", "[owner]") {
 
 TEST_CASE("a record is released by the host that it names", "[owner]") {
     MemoryStore store;
-    Ownership mine(store, kMe, nullptr);
+    Ownership mine(store, kMe, {});
     CHECK_FALSE(mine.release()); // nobody ever had it
     store.record = OwnerStore::Read{had_by("n2", "alloc-2", 30), 5};
     CHECK_FALSE(mine.release());

@@ -302,7 +302,7 @@ int cleanup_verb(const Config& config, const MachinePath& machine, const ByNomad
     sweep(vm);
     settle_volumes(config, machine);
     const auto store = owner_store(config, machine, vm.files.owner(), kCleanupPatience);
-    static_cast<void>(Ownership(*store, claimant(config, nomad.alloc), nullptr).release());
+    static_cast<void>(Ownership(*store, claimant(config, nomad.alloc), {}).release());
     return 0;
 }
 

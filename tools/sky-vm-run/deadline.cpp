@@ -99,6 +99,11 @@ void Deadline::set(std::chrono::nanoseconds deadline) noexcept {
     page_->deadline_ns.store(deadline.count());
 }
 
+std::optional<std::string> held_lease(const std::filesystem::path& file) {
+    const auto deadline = Deadline::open(file);
+    return deadline && !deadline->past() ? std::optional(deadline->incarnation()) : std::nullopt;
+}
+
 DeadlineTimer::DeadlineTimer(std::optional<Deadline> deadline) : deadline_(std::move(deadline)) {
     if (!deadline_) {
         return;

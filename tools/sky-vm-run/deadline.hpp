@@ -62,6 +62,10 @@ class DeadlineTimer {
     Fd timer_;
 };
 
+/// The incarnation in which this host holds its lease, whose deadline is `file`; nothing: it does
+/// not.
+[[nodiscard]] std::optional<std::string> held_lease(const std::filesystem::path& file);
+
 /// 32 hex digits that nobody had before.
 [[nodiscard]] std::string new_incarnation();
 

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <sky-vm-run/owner.hpp>
 #include <sky/lease.hpp>
 
-#include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -23,24 +22,5 @@ enum class Hold {
 /// another incarnation. Pure but for the time.
 [[nodiscard]] LeaseRecord renewed(const std::optional<LeaseRecord>& there, const std::string& host,
                                   const std::string& incarnation, std::int64_t lease_s);
-
-/// What one host sees of another's lease, by its own clock alone.
-class Sight {
-  public:
-    using Clock = std::chrono::steady_clock;
-
-    /// The record as it was read at `now`.
-    void saw(const LeaseRecord& lease, Clock::time_point now);
-    /// What that means for who wants the machine of `record`. `down`: the scheduler holds the host
-    /// down. `wait`: so long after a host was cut off the filesystem takes its writes. Call saw()
-    /// first. Pure.
-    [[nodiscard]] Lease judge(const std::string& machine, const Owner& record, bool down,
-                              std::chrono::seconds wait, Clock::time_point now) const;
-
-  private:
-    LeaseRecord lease_;
-    Clock::time_point since_;   ///< this serial of this incarnation was seen first
-    Clock::time_point revoked_; ///< it was first seen revoked
-};
 
 } // namespace sky::vm

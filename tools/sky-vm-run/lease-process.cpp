@@ -8,6 +8,7 @@
 #include <sky/error.hpp>
 #include <sky/lock.hpp>
 #include <sky/log.hpp>
+#include <sky/nomad/client.hpp>
 #include <sky/process.hpp>
 
 #include <algorithm>
@@ -18,6 +19,7 @@
 #include <set>
 #include <sys/signalfd.h>
 #include <unistd.h>
+#include <utility>
 
 namespace sky::vm {
 namespace {
@@ -111,25 +113,6 @@ class Stop {
     Fd signals_;
 };
 
-/// Says once what is so until it changes.
-class Said {
-  public:
-    void is(const std::string& what, bool good) {
-        if (what == last_) {
-            return;
-        }
-        last_ = what;
-        if (good) {
-            log::info("{}", what);
-        } else {
-            log::warn("{}", what);
-        }
-    }
-
-  private:
-    std::string last_;
-};
-
 } // namespace
 
 int lease_verb(const Config& config) {
@@ -142,18 +125,24 @@ int lease_verb(const Config& config) {
     std::ofstream("/proc/self/oom_score_adj") << -1000; // a host without lease ends its machines
     const seconds length(config.nomad->lease_s);
     const auto third = milliseconds(length) / 3;
-    const auto store = lease_store(*config.nomad, third);
+    const auto store =
+        lease_store(*config.nomad, nomad::read_token(config.nomad->host_token), third);
     Releases releases(config);
-    LeaseHolder holder(*store, config.host, length, config.state / "lease.deadline",
+    LeaseHolder holder(*store, config.host, length, State(config).deadline(),
                        {.end_all = [&] { end_leased(config); },
                         .give_up = [&](const auto& c) { return releases.under_way_or_done(c); }});
     const Stop stop;
-    Said said;
+    bool holds = false;
+    bool said = false; // that it never did
+    std::string incarnation;
     for (;;) {
         milliseconds pause = third;
         try {
             if (holder.renew()) {
-                said.is("holds its lease, as " + holder.deadline().incarnation(), true);
+                if (!std::exchange(holds, true) || incarnation != holder.deadline().incarnation()) {
+                    incarnation = holder.deadline().incarnation();
+                    log::info("holds the host's lease, as {}", incarnation);
+                }
             } else {
                 pause = kAtOnce;
             }
@@ -161,7 +150,9 @@ int lease_verb(const Config& config) {
             if (e.code() == ExitCode::kConfig) {
                 throw;
             }
-            said.is(e.what(), false);
+            if (std::exchange(holds, false) || !std::exchange(said, true)) {
+                log::warn("renews nothing: {}", e.what());
+            }
             pause = std::min(kNoContact, third / 4);
         }
         if (stop.within(pause)) {

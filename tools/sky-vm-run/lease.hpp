@@ -3,8 +3,8 @@
 
 #include <sky-vm-run/deadline.hpp>
 #include <sky-vm-run/lease-plan.hpp>
-#include <sky-vm-run/lease-store.hpp>
 #include <sky/config.hpp>
+#include <sky/nomad/leases.hpp>
 
 #include <chrono>
 #include <filesystem>

@@ -50,31 +50,28 @@ Decision decide_by_allocations(const Question& q) {
 /// The record names another host, which has not released it.
 Decision decide_elsewhere(const Question& q) {
     const Owner& had = *q.record;
-    if (!q.leased) {
+    if (!had.leased) {
         // No other host can open what it writes to: two of it are Nomad's to avoid.
         const Allocation* theirs = find(q.allocations, had.alloc);
         return theirs == nullptr || theirs->ended
                    ? Decision{Verdict::kTake}
                    : wait(fmt::format("waits for {}, where it has not ended", had.host));
     }
-    if (!q.lease) {
+    switch (plan_fence(holder_of(had), q.lease)) {
+    case Fence::kOver:
+        break;
+    case Fence::kClaim:
+        return {Verdict::kClaim, fmt::format("asks {} to release it", had.host)};
+    case Fence::kRevoke:
+        return {Verdict::kRevoke, fmt::format("{} is not heard of: revoking its lease", had.host)};
+    case Fence::kAsked:
+        return wait(fmt::format("waits until {} releases it", had.host));
+    case Fence::kWait:
+        return wait(fmt::format("waits until {} can not write any more", had.host));
+    case Fence::kNone:
         return wait(fmt::format("{} had it and holds no lease", had.host));
     }
-    if (q.lease->incarnation != had.incarnation) {
-        return {Verdict::kTake}; // it came back, and proved first that nothing of it lives
-    }
-    if (q.lease->revoked) {
-        return q.lease->waited
-                   ? Decision{Verdict::kTake}
-                   : wait(fmt::format("waits until {} can not write any more", had.host));
-    }
-    if (q.lease->still) {
-        return {Verdict::kRevoke, fmt::format("{} is not heard of: revoking its lease", had.host)};
-    }
-    if (!q.lease->claimed) {
-        return {Verdict::kClaim, fmt::format("asks {} to release it", had.host)};
-    }
-    return wait(fmt::format("waits until {} releases it", had.host));
+    return {Verdict::kTake};
 }
 
 } // namespace
@@ -91,6 +88,7 @@ Owner Owner::parse(std::string_view json) {
     f.each("storage", [&](const Json& each, const std::string& at) {
         out.storage.push_back(string_of(each, at));
     });
+    out.leased = f.boolean_or("leased", false);
     out.opened = f.boolean_or("opened", false);
     out.released = f.boolean("released");
     out.at = f.string("at");
@@ -106,6 +104,7 @@ std::string Owner::dump() const {
                       {"alloc", alloc.empty() ? Json(nullptr) : Json(alloc)},
                       {"create_index", create_index},
                       {"storage", storage},
+                      {"leased", leased},
                       {"opened", opened},
                       {"released", released},
                       {"at", at}});
@@ -145,14 +144,20 @@ bool rightful(const std::optional<Owner>& record, const Claimant& me, std::uint6
            record->generation == living;
 }
 
-Owner successor(const std::optional<Owner>& record, const Claimant& me,
-                std::uint64_t create_index) {
+Owner successor(const std::optional<Owner>& record, const Claimant& me, std::uint64_t create_index,
+                bool leased) {
     return {.generation = (record ? record->generation : 0) + 1,
             .host = me.host,
             .incarnation = me.incarnation,
             .alloc = me.alloc,
             .create_index = create_index,
+            .leased = leased,
             .at = now_text()};
+}
+
+Holder holder_of(const Owner& record) {
+    return {
+        .host = record.host, .incarnation = record.incarnation, .generation = record.generation};
 }
 
 } // namespace sky::vm

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <sky/nomad/leases.hpp>
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -17,9 +19,10 @@ struct Owner {
     std::string alloc;       ///< Nomad's allocation; empty: a single host
     std::uint64_t create_index = 0;
     std::vector<std::string> storage = {}; ///< storage clients to fence
-    bool opened = false;                   ///< leased volumes: its hypervisor may have begun
-    bool released = false;                 ///< nothing of this generation lives
-    std::string at = {};                   ///< RFC 3339
+    bool leased = false;   ///< other hosts can open its volumes: it lives by its host's lease
+    bool opened = false;   ///< leased volumes: its hypervisor may have begun
+    bool released = false; ///< nothing of this generation lives
+    std::string at = {};   ///< RFC 3339
 
     bool operator==(const Owner&) const = default;
     /// Error(kData).
@@ -42,15 +45,6 @@ struct Allocation {
     bool ended = false;     ///< complete, failed or lost; lost may still live
 };
 
-/// The lease of the host that the record names.
-struct Lease {
-    std::string incarnation;
-    bool revoked = false;
-    bool waited = false;  ///< revoked, and so long ago that the host can write nothing any more
-    bool still = false;   ///< it is renewed no more, or Nomad holds its host down
-    bool claimed = false; ///< its holder was asked for this generation of the machine
-};
-
 /// What a supervisor knows when it asks whether it may start.
 struct Question {
     Claimant me;
@@ -58,7 +52,6 @@ struct Question {
     std::uint64_t held = 0;                ///< the generation that it took itself; 0: none
     std::optional<std::uint64_t> living{}; ///< generation of the machine that lives on this host
     std::vector<Allocation> allocations{}; ///< of the machine's job; not asked on a single host
-    bool leased = false;                   ///< other hosts can open its volumes, too
     std::optional<Lease> lease{};          ///< nothing: the record's host holds none
 };
 
@@ -83,8 +76,12 @@ struct Decision {
 [[nodiscard]] bool rightful(const std::optional<Owner>& record, const Claimant& me,
                             std::uint64_t living);
 
-/// The record that `me` writes to take the machine after `record`. Pure but for the time.
+/// The record that `me` writes to take the machine after `record`. `leased`: it needs this host's
+/// lease. Pure but for the time.
 [[nodiscard]] Owner successor(const std::optional<Owner>& record, const Claimant& me,
-                              std::uint64_t create_index);
+                              std::uint64_t create_index, bool leased);
+
+/// Whom a record names.
+[[nodiscard]] Holder holder_of(const Owner& record);
 
 } // namespace sky::vm

@@ -7,8 +7,8 @@
 namespace sky::vm {
 
 Ownership::Answer Ownership::ask(const std::optional<std::uint64_t>& living) {
-    if (leases_ != nullptr) {
-        const auto incarnation = leases_->mine();
+    if (needs_.own) {
+        const auto incarnation = held_lease(*needs_.own);
         if (!incarnation) {
             return {.why = "this host holds no lease (does sky-vm-run lease run?)"};
         }
@@ -24,10 +24,10 @@ Ownership::Answer Ownership::ask(const std::optional<std::uint64_t>& living) {
                       .held = held_,
                       .living = living,
                       .allocations = store_.allocations(),
-                      .leased = leases_ != nullptr,
                       .lease = {}};
-    if (leases_ != nullptr && record && !record->released && record->host != me_.host) {
-        question.lease = leases_->of(*record);
+    const bool elsewhere = record && !record->released && record->host != me_.host;
+    if (elsewhere && record->leased && needs_.others != nullptr) {
+        question.lease = needs_.others->of(holder_of(*record));
     }
     const Decision decision = decide(question);
     switch (decision.verdict) {
@@ -37,10 +37,10 @@ Ownership::Answer Ownership::ask(const std::optional<std::uint64_t>& living) {
     case Verdict::kTake:
         return take(question, there ? there->index : 0);
     case Verdict::kClaim:
-        leases_->claim(*record);
+        needs_.others->claim(holder_of(*record));
         return {.why = decision.why};
     case Verdict::kRevoke:
-        leases_->revoke(*record);
+        needs_.others->revoke(holder_of(*record));
         return {.why = decision.why};
     case Verdict::kWait:
     case Verdict::kNever:
@@ -54,7 +54,7 @@ Ownership::Answer Ownership::take(const Question& question, std::uint64_t index)
     for (const auto& allocation : question.allocations) {
         create_index = allocation.id == me_.alloc ? allocation.create_index : create_index;
     }
-    const Owner next = successor(question.record, me_, create_index);
+    const Owner next = successor(question.record, me_, create_index, needs_.own.has_value());
     if (!store_.write(next, index)) {
         return {.why = "somebody else asked for it at the same time"};
     }
@@ -63,7 +63,7 @@ Ownership::Answer Ownership::take(const Question& question, std::uint64_t index)
 }
 
 void Ownership::confirm() {
-    if (leases_ == nullptr) {
+    if (!needs_.own) {
         return;
     }
     const auto there = store_.read();
@@ -77,7 +77,7 @@ void Ownership::confirm() {
     if (!store_.write(owner, there->index)) {
         fail(ExitCode::kBusy, "somebody else changed the owner record meanwhile");
     }
-    if (leases_->mine() != me_.incarnation) {
+    if (held_lease(*needs_.own) != me_.incarnation) {
         fail(ExitCode::kUnavailable, "this host has lost its lease meanwhile");
     }
 }

@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <sky-vm-run/leases.hpp>
+#include <sky-vm-run/deadline.hpp>
 #include <sky-vm-run/owner-store.hpp>
 
 namespace sky::vm {
 
-/// This host's claim to one machine: asks, takes, releases. Refers to its store, and to the leases,
-/// which are there for a machine with volumes that other hosts can open, too.
+/// What a machine of a cluster needs to know of leases.
+struct LeaseNeeds {
+    Leases* others = nullptr; ///< of the host that had it; not on a single host
+    /// Of this host's deadline, for a machine with volumes that other hosts can open, too.
+    std::optional<std::filesystem::path> own = std::nullopt;
+};
+
+/// This host's claim to one machine: asks, takes, releases. Refers to its store, and the leases.
 class Ownership {
   public:
-    Ownership(OwnerStore& store, Claimant me, Leases* leases)
-        : store_(store), me_(std::move(me)), leases_(leases) {}
+    Ownership(OwnerStore& store, Claimant me, LeaseNeeds needs)
+        : store_(store), me_(std::move(me)), needs_(std::move(needs)) {}
 
     struct Answer {
         Verdict verdict = Verdict::kWait; ///< kKeep, and kTake once it is taken
@@ -25,7 +31,8 @@ class Ownership {
     [[nodiscard]] Answer ask(const std::optional<std::uint64_t>& living);
     /// Right before the hypervisor begins: that the machine is still this host's, by a second
     /// compare-and-set, and that the host's lease holds. After that whoever writes `released` finds
-    /// what lives. Nothing to do without leases. Error(kBusy), Error(kUnavailable): do not begin.
+    /// what lives. Nothing to do where it needs none. Error(kBusy), Error(kUnavailable): do not
+    /// begin.
     void confirm();
     /// Writes that nothing of the machine lives here, if the record still names this host. Call it
     /// only while holding the supervisor's lock. False: the record is another's. Throws as ask().
@@ -33,16 +40,16 @@ class Ownership {
     /// The generation that ask() took or found last; 0: none.
     [[nodiscard]] std::uint64_t generation() const noexcept { return held_; }
     /// Of the host's lease, under which that was; empty: it needs none.
-    [[nodiscard]] std::string lease() const { return leases_ == nullptr ? "" : me_.incarnation; }
+    [[nodiscard]] std::string lease() const { return needs_.own ? me_.incarnation : ""; }
     /// Whether the host's lease holds, where it needs one.
-    [[nodiscard]] bool leased() const { return leases_ == nullptr || leases_->mine(); }
+    [[nodiscard]] bool leased() const { return !needs_.own || held_lease(*needs_.own); }
 
   private:
     Answer take(const Question& question, std::uint64_t index);
 
     OwnerStore& store_;
     Claimant me_;
-    Leases* leases_;
+    LeaseNeeds needs_;
     std::uint64_t held_ = 0;
 };
 

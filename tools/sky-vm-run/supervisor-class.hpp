@@ -17,11 +17,12 @@
 namespace sky::vm {
 
 /// The life of one machine on this host, step by step: what supervise() runs. Refers to the machine
-/// and to the store of its owner record and to the leases, if it needs one.
+/// and to the store of its owner record and to the leases.
 class Supervisor {
   public:
-    Supervisor(const Vm& vm, OwnerStore& store, const Claimant& me, Leases* leases)
-        : vm_(vm), alloc_(me.alloc), ownership_(store, me, leases), events_(vm.files.base()) {}
+    Supervisor(const Vm& vm, OwnerStore& store, const Claimant& me, LeaseNeeds needs)
+        : vm_(vm), alloc_(me.alloc), ownership_(store, me, std::move(needs)),
+          events_(vm.files.base()) {}
 
     int run();
 

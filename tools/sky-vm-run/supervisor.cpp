@@ -10,6 +10,7 @@
 #include <sky/json.hpp>
 #include <sky/lock.hpp>
 #include <sky/log.hpp>
+#include <sky/nomad/client.hpp>
 
 #include <algorithm>
 #include <csignal>
@@ -298,16 +299,12 @@ class ConsoleShow {
     Fd process_;
 };
 
-/// W of the machine's leased volumes; nothing: it has none, or no other host can open them.
-std::optional<seconds> lease_wait(const Config& config, const std::optional<Spec>& spec) {
-    std::optional<seconds> out;
-    for (const auto& disk : spec&& config.nomad ? spec->volumes : std::vector<Spec::Disk>{}) {
+/// Whether other hosts can open its volumes, too.
+bool needs_lease(const Config& config, const Spec& spec) {
+    return std::any_of(spec.volumes.begin(), spec.volumes.end(), [&](const auto& disk) {
         const auto at = config.volumes.classes.find(disk.storage_class);
-        if (at != config.volumes.classes.end() && at->second.kind == VolumeClass::Kind::kLeased) {
-            out = std::max(out.value_or(seconds(0)), seconds(at->second.wait_s));
-        }
-    }
-    return out;
+        return at != config.volumes.classes.end() && at->second.kind == VolumeClass::Kind::kLeased;
+    });
 }
 
 } // namespace
@@ -323,17 +320,22 @@ int supervise(const Vm& vm, const std::string& alloc, const std::optional<Spec>&
     leave_callers_cgroups(cgroup_host(vm.config.prefix), vm.config.prefix);
     const auto store = owner_store(vm.config, vm.path, vm.files.owner(), kPatience);
     std::unique_ptr<LeaseStore> lease_records;
-    std::optional<Leases> leases;
-    if (const auto wait = lease_wait(vm.config, spec)) {
-        lease_records = lease_store(*vm.config.nomad, kPatience);
-        leases.emplace(*lease_records, vm.config.host, vm.path.joined(), vm.state.deadline(),
-                       *wait);
+    std::optional<Leases> others;
+    LeaseNeeds needs;
+    if (spec && vm.config.nomad) {
+        lease_records = lease_store(*vm.config.nomad,
+                                    nomad::read_token(vm.config.nomad->host_token), kPatience);
+        needs.others = &others.emplace(*lease_records, vm.config.host, vm.path.joined(),
+                                       lease_wait(vm.config.volumes));
+        if (needs_lease(vm.config, *spec)) {
+            needs.own = vm.state.deadline();
+        }
     }
     std::optional<ConsoleShow> console;
     if (spec) {
         console.emplace(vm);
     }
-    return Supervisor(vm, *store, claimant(vm.config, alloc), leases ? &*leases : nullptr).run();
+    return Supervisor(vm, *store, claimant(vm.config, alloc), std::move(needs)).run();
 }
 
 } // namespace sky::vm
