@@ -18,7 +18,7 @@
 namespace {
 
 constexpr off_t kBlock = 4096;
-constexpr off_t kRegion = 2048; ///< blocks of a generation: 200 s
+constexpr off_t kRegion = 8192; ///< blocks of a generation: a quarter of an hour
 constexpr unsigned kMagic = 0x736b7931;
 
 struct Block {
