@@ -131,7 +131,7 @@ leads() { [ "$(leader)" = "$1" ]; }
     counting "new text of a"
     eventually 30 ready "$NEXT" # the leader that it listened to may be gone
     run -0 push_to "$NEXT" main:a
-    run -0 cluster on "$NEXT" sky-nomad-submit --config "$SKY_CONFIG" reconcile
+    run -0 cluster on "$NEXT" "$SKY_HOST/usr/bin/sky-nomad-submit" --config "$SKY_CONFIG" reconcile
     all_moved
     [ "$(page_of a)" = "new text of a" ]
     [ ! -e "/proc/$standing" ]
@@ -140,18 +140,14 @@ leads() { [ "$(leader)" = "$1" ]; }
     one_writer "${all[@]}"
 }
 
-@test "cut off from the servers alone, while its lease process is killed, its agent restarted, and a machine stopped" {
+@test "cut off from the servers alone, while its lease process is killed and its agent restarted" {
     begin
     cluster cut "$HERE" servers
     on "$HERE" pkill -KILL -f -- 'sky-vm-run .* lease$'
     cluster agent "$HERE" KILL
     cluster agent "$HERE" start
     eventually 30 ready "$NEXT"
-    run -0 at "$NEXT" alice stop owner/d # its host can not say that it ended
-    [ "$(field d)" = stopped ]
-    all_moved a b c
-    run -0 at "$NEXT" alice restart owner/d
-    all_moved d
+    all_moved
     cluster heal "$HERE"
     eventually 60 settled
     one_writer "${all[@]}"
