@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 // One writer: what a guest does to its volume, and what is seen of that from outside.
 // usage: counter write DEVICE              in a guest: counts, in a generation of its own
-//        counter watch VOLUME HISTORY      on the host: what it reads there, as it comes, until it is killed
-// Each generation has a region of the volume for itself, in which it writes a block per count and syncs it, every 100 ms.
-// Nothing is written twice, so nothing that a second writer does is covered up by the first. A history has lines
+//        counter watch VOLUME HISTORY      on the host: what it reads there, as it comes, until it
+//        is killed
+// Each generation has a region of the volume for itself, in which it writes a block per count and
+// syncs it, every 100 ms. Nothing is written twice, so nothing that a second writer does is covered
+// up by the first. A history has lines
 //   GENERATION COUNT      that block is there now
 //   GENERATION gone COUNT a block that was there is there no more
 #include <cstdio>
