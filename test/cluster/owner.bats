@@ -137,3 +137,34 @@ leads() { [ "$(leader)" = "$1" ]; }
     eventually 60 settled
     one_writer "${all[@]}"
 }
+
+@test "cut off from the servers alone, while its lease process is killed and its agent restarted" {
+    begin
+    cluster cut "$HERE" servers
+    on "$HERE" pkill -KILL -f -- 'sky-vm-run .* lease$'
+    cluster agent "$HERE" KILL
+    cluster agent "$HERE" start
+    eventually 30 ready "$NEXT"
+    all_moved
+    cluster heal "$HERE"
+    eventually 60 settled
+    one_writer "${all[@]}"
+}
+
+@test "cut off one way only" {
+    begin
+    cluster cut "$HERE" in
+    all_moved
+    cluster heal "$HERE"
+    eventually 60 settled
+    one_writer "${all[@]}"
+}
+
+@test "the agent stands still, its machines live: they are given up, and go on elsewhere" {
+    begin
+    cluster agent "$HERE" STOP
+    all_moved
+    cluster agent "$HERE" CONT
+    eventually 60 settled
+    one_writer "${all[@]}"
+}
