@@ -47,6 +47,7 @@ class Host:
         self.trees = 0
 
     def up(self):
+        run([f"{SOURCE}/test/lib/install", "bench"])
         run([f"{SOURCE}/test/lib/host", "up", self.dir, *self.options])
         with open(self.config_file, encoding="utf-8") as file:
             self.config = json.load(file)
