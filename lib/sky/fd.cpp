@@ -62,7 +62,7 @@ Fd open_beneath(int directory, const std::filesystem::path& name, int flags, mod
 
 std::string read_all(int fd, std::size_t cap, std::string_view what) {
     std::string data;
-    std::array<char, 65536> buffer{};
+    std::array<char, 16384> buffer{}; // a stack that grew stays: supervisors live for long
     for (;;) {
         const ssize_t n = ::read(fd, buffer.data(), buffer.size());
         if (n < 0) {

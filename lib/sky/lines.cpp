@@ -31,7 +31,7 @@ bool LineReader::fill(std::size_t most, std::optional<steady_clock::time_point> 
             fail(ExitCode::kBusy, "no input came in time");
         }
     }
-    std::array<char, 65536> chunk{};
+    std::array<char, 16384> chunk{};
     for (;;) {
         const ssize_t n = ::read(fd_, chunk.data(), std::min(most, chunk.size()));
         if (n < 0 && (errno == EINTR || errno == EAGAIN)) {

@@ -17,6 +17,7 @@
 #include <cerrno>
 #include <csignal>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -114,7 +115,7 @@ class Guard {
 
   private:
     void pump(int most) noexcept {
-        std::array<char, 65536> buffer{};
+        std::array<char, 16384> buffer{};
         for (int i = 0; i < most && from_; ++i) {
             const ssize_t n = ::read(from_.get(), buffer.data(), buffer.size());
             if (n > 0) {
@@ -235,6 +236,7 @@ int guard_life(const Vm& machine, const Started& started, GuardNeeds needs) {
     console.write.reset();
     ::close(STDIN_FILENO);
     ::close(STDERR_FILENO);
+    ::malloc_trim(0); // from here on it needs next to nothing, for as long as the machine lives
     GuardFiles& files = needs.files;
     return Guard(ConsoleLog(std::move(files.console), std::move(files.console_old)),
                  std::move(files.exit), std::move(console.read), pid, std::move(signals),

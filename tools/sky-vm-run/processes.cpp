@@ -5,8 +5,10 @@
 #include <sky/registry.hpp>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <csignal>
+#include <fcntl.h>
 #include <filesystem>
 #include <poll.h>
 #include <string>
@@ -58,6 +60,14 @@ std::string proc_file(const fs::path& path) {
     } catch (const Error&) {
         return {};
     }
+}
+
+/// From the first lines, which is all that most processes of a host are looked at for.
+std::optional<uid_t> uid_of(const fs::path& status) {
+    std::array<char, 512> text{};
+    const Fd fd(::open(status.c_str(), O_RDONLY | O_CLOEXEC));
+    const ssize_t n = fd ? ::read(fd.get(), text.data(), text.size()) : 0;
+    return number<uid_t>(line_of({text.data(), n > 0 ? static_cast<std::size_t>(n) : 0}, "Uid:"));
 }
 
 template <typename F>
@@ -115,12 +125,14 @@ std::optional<Process> parse_process(std::string_view status, std::string_view s
 std::vector<Process> processes_of(uid_t first, std::uint32_t count) {
     std::vector<Process> out;
     each_pid([&](const fs::path& directory) {
-        const auto status = proc_file(directory / "status");
-        const auto uid = number<uid_t>(line_of(status, "Uid:"));
-        if (!uid || *uid < first || *uid - first >= count) {
+        const auto wanted = [&](uid_t uid) { return uid >= first && uid - first < count; };
+        const auto uid = uid_of(directory / "status");
+        if (!uid || !wanted(*uid)) {
             return;
         }
-        if (auto process = parse_process(status, proc_file(directory / "stat"))) {
+        if (auto process =
+                parse_process(proc_file(directory / "status"), proc_file(directory / "stat"));
+            process && wanted(process->uid)) {
             out.push_back(*process);
         }
     });

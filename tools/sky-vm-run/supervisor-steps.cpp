@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <malloc.h>
 
 namespace sky::vm {
 namespace {
@@ -148,6 +149,9 @@ void Supervisor::watch(const Facts& now) {
         tell(said_, why_);
     }
     const bool settled = said_ == "ready";
+    if (settled) {
+        ::malloc_trim(0); // nothing happens for long
+    }
     if (events_.wait(guard_->get(), settled ? kLook : next_probe_)) {
         died();
     } else if (lost_share(*running_, guard_->get())) {
