@@ -31,7 +31,11 @@ Session open_session(const Config& config) {
 
 void join_cgroups(const Session& session) {
     for (const auto& directory : session.config.cell.cgroups) {
-        const Fd procs = open_file(directory / session.tenant.str() / "cgroup.procs", O_WRONLY);
+        const auto group = directory / session.tenant.str();
+        // Of version 1, where it is ours: for a process of one thread the same, without the
+        // kernel's lock that all forks of the host wait for.
+        const bool one = ::access((group / "tasks").c_str(), W_OK) == 0;
+        const Fd procs = open_file(group / (one ? "tasks" : "cgroup.procs"), O_WRONLY);
         write_all(procs.get(), "0"); // the writing process itself
     }
 }

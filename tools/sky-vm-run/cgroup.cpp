@@ -32,6 +32,13 @@ void write_file(const fs::path& path, std::string_view text) {
     write_all(fd.get(), text);
 }
 
+/// Moves this process, which has one thread. Of version 1 by its thread: without the kernel's lock
+/// that all forks of the host wait for.
+void join(const fs::path& directory) {
+    const auto tasks = directory / "tasks";
+    write_file(fs::exists(tasks) ? tasks : directory / "cgroup.procs", "0");
+}
+
 /// Where PREFIX's cgroups are: one directory, or with version 1 one per controller.
 std::vector<fs::path> bases(const CgroupHost& host, const std::string& prefix) {
     if (host.v2) {
@@ -156,7 +163,7 @@ void make_cgroups(const CgroupHost& host, const std::vector<Cgroup>& groups) {
 
 void join_cgroups(const std::vector<Cgroup>& groups) {
     for (const auto& group : groups) {
-        write_file(group.directory / "cgroup.procs", "0");
+        join(group.directory);
     }
 }
 
@@ -165,7 +172,7 @@ void leave_callers_cgroups(const CgroupHost& host, const std::string& prefix) {
         const auto directory = base / "supervisor";
         make_directory(base);
         make_directory(directory);
-        write_file(directory / "cgroup.procs", "0");
+        join(directory);
     }
 }
 
