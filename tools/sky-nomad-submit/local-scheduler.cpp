@@ -217,7 +217,8 @@ class LocalScheduler : public Scheduler {
     }
 
     std::set<MachinePath> watched(const Tenant& tenant) override {
-        return supervised(config_, tenant);
+        const std::lock_guard guard(mutex_);
+        return watched_[tenant] = supervised(config_, tenant);
     }
 
     int logs(const MachinePath& path, bool follow, std::int64_t lines) override {
@@ -261,9 +262,10 @@ class LocalScheduler : public Scheduler {
     bool is_watched(const MachinePath& path) {
         const std::lock_guard guard(mutex_);
         const auto at = watched_.find(path.tenant);
-        const auto& seen = at != watched_.end()
-                               ? at->second
-                               : watched_.emplace(path.tenant, watched(path.tenant)).first->second;
+        const auto& seen =
+            at != watched_.end()
+                ? at->second
+                : watched_.emplace(path.tenant, supervised(config_, path.tenant)).first->second;
         return seen.contains(path);
     }
 
