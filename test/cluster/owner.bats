@@ -90,6 +90,7 @@ all_moved() { # [NAME...]
     one_writer "$@"
 }
 hypervisor() { processes_of_uid "$(machine_uid "$1")"; }
+gone_here() { [ -z "$(hypervisor "$1")" ]; }
 later() { [ "$(generation "$1")" -gt "$(cat "$BATS_TEST_TMPDIR/$1")" ]; } # than when it was written down
 supervisor() { on "$HERE" pgrep -f -- "sky-vm-run .* run $(account "$TENANT").$REPO.$1\$"; }
 # Nothing of the machines lives on HERE any more, which holds its lease again and may be given machines.
@@ -104,6 +105,7 @@ settled() {
 ready() { nomad_api GET nodes | jq -e --arg n "$1" 'all(.[] | select(.Name == $n); .Status == "ready")' >/dev/null; }
 lease() { nomad_api GET "var/sky/lease/$1?namespace=skyflake" | jq -r ".Items.json | fromjson | $2"; }
 leader() { nomad_api GET status/leader | jq -r 'split(":")[0] | split(".")[3] | tonumber - 10 | "n\(.)"'; }
+another_leads() { [ "$(leader)" != "$1" ]; }
 leads() { [ "$(leader)" = "$1" ]; }
 
 @test "the host dies that led Nomad: its machines run elsewhere, with their data" {
@@ -167,4 +169,95 @@ leads() { [ "$(leader)" = "$1" ]; }
     cluster agent "$HERE" CONT
     eventually 60 settled
     one_writer "${all[@]}"
+}
+
+@test "the agent is killed, its machines live; so is the process that holds the lease" {
+    begin
+    cluster agent "$HERE" KILL
+    on "$HERE" pkill -KILL -f -- 'sky-vm-run .* lease$'
+    all_moved
+    cluster agent "$HERE" start
+    eventually 60 settled
+    one_writer "${all[@]}"
+}
+
+@test "all servers are away: what lives by the lease ends and comes back, what does not lives on" {
+    local each here l
+    here=$(host_of a)
+    counting "text of a" "l={ text = \"l\"; deployment.volumes.root = { size = 256; class = \"local\"; }; }"
+    only "$here"
+    run -0 push_to "$here" main:l
+    l=$(hypervisor l)
+    for each in "${all[@]}"; do generation "$each" >"$BATS_TEST_TMPDIR/$each"; done
+    for each in n1 n2 n3; do cluster agent "$each" STOP; done
+    for each in "${all[@]}"; do eventually 60 gone_here "$each"; done
+    [ "$(hypervisor l)" = "$l" ]
+    for each in n1 n2 n3; do cluster agent "$each" CONT; done
+    for each in "${all[@]}"; do eventually 90 later "$each"; done
+    one_writer "${all[@]}"
+}
+
+@test "the leader's agent dies: nothing stops that does not live by the lease" {
+    local each here l leader
+    here=$(host_of a)
+    l=$(hypervisor l)
+    leader=$(leader)
+    if [ "$leader" = "$here" ]; then
+        leader=n$((${here#n} % 3 + 1))
+        nomad_api PUT "operator/raft/transfer-leadership?address=$SKY_NET.255.$((10 + ${leader#n})):4647" >/dev/null
+        eventually 30 leads "$leader"
+    fi
+    ask "$here"
+    cluster agent "$leader" KILL
+    eventually 60 another_leads "$leader"
+    for each in "${all[@]}"; do
+        counted "$each" >"$BATS_TEST_TMPDIR/$each"
+        eventually 90 counts_on "$each" "$(cat "$BATS_TEST_TMPDIR/$each")"
+    done
+    [ "$(hypervisor l)" = "$l" ]
+    cluster agent "$leader" start
+    one_writer "${all[@]}"
+    run -0 push_to "$here" :l
+}
+
+# One thing that happens to a host, and how it ends.
+happen() { # HOST WHAT
+    case $2 in
+    cut-*) cluster cut "$1" "${2#cut-}" ;;
+    agent-*) cluster agent "$1" "${2#agent-}" ;;
+    lease) on "$1" pkill -KILL -f -- 'sky-vm-run .* lease$' ;;
+    supervisor) on "$1" pkill -KILL -f -- "sky-vm-run .* run $(account "$TENANT").$REPO.[a-d]\$" ;;
+    vm-*) kill "-${2#vm-}" "$(hypervisor "${all[RANDOM % 4]}")" ;;
+    esac
+}
+recover() { # HOST
+    cluster heal "$1"
+    cluster agent "$1" CONT || cluster agent "$1" start
+}
+
+@test "anything in any order: random rounds" {
+    local seed=${SKY_SEED:-$RANDOM} rounds=${SKY_ROUNDS:-3} round host what each
+    local things=(cut-all cut-servers cut-in cut-out agent-STOP agent-KILL lease supervisor vm-STOP vm-KILL)
+    echo "# seed $seed (again: SKY_SEED=$seed)" >&3
+    only n1 n2 n3
+    RANDOM=$seed
+    for ((round = 1; round <= rounds; round++)); do
+        host=$(host_of "${all[RANDOM % 4]}")
+        ask n$((${host#n} % 3 + 1))
+        for ((n = RANDOM % 3; n >= 0; n--)); do
+            what=${things[RANDOM % ${#things[@]}]}
+            echo "# round $round: $host $what" >&3
+            happen "$host" "$what" || true # what is dead already can not die
+            sleep $((RANDOM % 4))
+        done
+        sleep $((RANDOM % 16))
+        recover "$host"
+        for each in n1 n2 n3; do eventually 60 ready "$each"; done
+        for each in "${all[@]}"; do
+            counted "$each" >"$BATS_TEST_TMPDIR/$each"
+            kill -CONT "$(hypervisor "$each")" 2>/dev/null || true
+            eventually 120 counts_on "$each" "$(cat "$BATS_TEST_TMPDIR/$each")"
+        done
+        one_writer "${all[@]}"
+    done
 }
