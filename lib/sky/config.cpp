@@ -161,6 +161,9 @@ void read_volumes(Fields& f, VolumesConfig& volumes) {
                           } else if (kind != "local") {
                               c.wrong("kind", "\"local\" or \"leased\"");
                           }
+                          if (c.has("driver") && c.string("driver") != "directory") {
+                              c.wrong("driver", "\"directory\"");
+                          }
                           c.done();
                           volumes.classes.emplace(name_of<Volume>(name, path).str(), made);
                       });
@@ -224,6 +227,7 @@ void read_small_sections(Fields& top, Config& c) {
         set(f, "dnsmasq", c.programs.dnsmasq);
         set(f, "mkfs_ext4", c.programs.mkfs_ext4);
         set(f, "systemd_run", c.programs.systemd_run);
+        set(f, "qemu_storage_daemon", c.programs.qemu_storage_daemon);
     });
     section(top, "accounts", [&](Fields& f) {
         set(f, "cache", c.accounts.cache);

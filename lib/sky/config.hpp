@@ -37,6 +37,7 @@ struct Programs {
     std::filesystem::path dnsmasq = "/usr/sbin/dnsmasq";
     std::filesystem::path mkfs_ext4 = "/usr/sbin/mkfs.ext4";
     std::filesystem::path systemd_run = "/usr/bin/systemd-run"; ///< asked for where systemd is
+    std::filesystem::path qemu_storage_daemon = "/usr/bin/qemu-storage-daemon"; ///< leased volumes
 };
 
 struct Accounts {
@@ -92,7 +93,11 @@ struct VolumeClass {
         kLocal,  ///< below `state`: pinned to the host it was made on
         kLeased, ///< below `shared`: opened by the host that owns the machine and holds its lease
     };
+    enum class Driver {
+        kDirectory, ///< files NAME.img in a directory
+    };
     Kind kind = Kind::kLocal;
+    Driver driver = Driver::kDirectory;
     std::int64_t wait_s = 0; ///< kLeased: so long the filesystem takes a cut-off host's writes
 };
 

@@ -4,6 +4,7 @@
 #include <sky-vm-run/console.hpp>
 #include <sky-vm-run/deadline.hpp>
 #include <sky-vm-run/guard.hpp>
+#include <sky-vm-run/storage.hpp>
 #include <sky-vm-run/view.hpp>
 #include <sky-vm-run/vm.hpp>
 
@@ -79,17 +80,23 @@ struct Runner {
     }
 }
 
+/// The guard's children; a guard ends with the first of them, and the kernel ends the other.
+struct Wards {
+    pid_t runner = 0;
+    pid_t storage = 0; ///< 0: none
+};
+
 /// Pid 1: keeps the console and waits for the hypervisor. When the host's lease ends it goes, and
 /// the kernel ends all that is with it.
 class Guard {
   public:
-    Guard(ConsoleLog console, Fd exit, Fd from, pid_t runner, Fd signals, DeadlineTimer lease)
+    Guard(ConsoleLog console, Fd exit, Fd from, Wards wards, Fd signals, DeadlineTimer lease)
         : console_(std::move(console)), exit_(std::move(exit)), from_(std::move(from)),
-          runner_(runner), signals_(std::move(signals)), lease_(std::move(lease)) {}
+          wards_(wards), signals_(std::move(signals)), lease_(std::move(lease)) {}
 
     int run() noexcept {
         ::fcntl(from_.get(), F_SETFL, O_NONBLOCK);
-        for (;;) {
+        while (!reap()) { // the storage process may have ended before anybody watched
             std::array<pollfd, 3> entries{
                 {{from_.get(), POLLIN, 0}, {signals_.get(), POLLIN, 0}, {lease_.fd(), POLLIN, 0}}};
             ::poll(entries.data(), entries.size(), -1);
@@ -102,15 +109,9 @@ class Guard {
             if (entries[1].revents != 0) {
                 signalfd_siginfo info{};
                 [[maybe_unused]] const auto ignored = ::read(signals_.get(), &info, sizeof info);
-                if (reap()) {
-                    pump(64); // what it said last; a child of it that says more is ended with us
-                    const std::string text = fmt::format("{}\n", code_);
-                    [[maybe_unused]] const auto unheard =
-                        ::write(exit_.get(), text.data(), text.size());
-                    return code_;
-                }
             }
         }
+        return leave();
     }
 
   private:
@@ -128,11 +129,12 @@ class Guard {
         }
     }
 
-    /// True once the hypervisor itself has ended.
+    /// True once the hypervisor itself has ended, or its storage process.
     bool reap() noexcept {
         int status = 0;
         for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
-            if (pid == runner_) {
+            if (pid == wards_.runner || pid == wards_.storage) {
+                storage_ended_ = pid == wards_.storage;
                 code_ = exit_code_of_wait_status(status);
                 return true;
             }
@@ -140,12 +142,23 @@ class Guard {
         return false;
     }
 
+    int leave() noexcept {
+        pump(64); // what it said last; a child of it that says more is ended with us
+        try {
+            write_all(exit_.get(),
+                      fmt::format("{}{}\n", storage_ended_ ? kStorageEnded : "", code_));
+        } catch (const std::exception&) { // unheard
+        }
+        return code_;
+    }
+
     ConsoleLog console_;
     Fd exit_;
     Fd from_;
-    pid_t runner_;
+    Wards wards_;
     Fd signals_;
     DeadlineTimer lease_;
+    bool storage_ended_ = false;
     int code_ = 0;
 };
 
@@ -204,6 +217,7 @@ int guard_life(const Vm& machine, const Started& started, GuardNeeds needs) {
     const Running& running = started.running;
     const Runner runner{running.spec.runner.str() + "/bin/microvm-run",
                         {of(running, MachineUid::kRunner), runner_groups()}};
+    const pid_t storage = start_storage(machine, running);
     enter_view(plan_runner_view(running.spec, started.closure, machine.sources(),
                                 of(running, MachineUid::kRunner)),
                machine.files.root());
@@ -239,7 +253,7 @@ int guard_life(const Vm& machine, const Started& started, GuardNeeds needs) {
     ::malloc_trim(0); // from here on it needs next to nothing, for as long as the machine lives
     GuardFiles& files = needs.files;
     return Guard(ConsoleLog(std::move(files.console), std::move(files.console_old)),
-                 std::move(files.exit), std::move(console.read), pid, std::move(signals),
+                 std::move(files.exit), std::move(console.read), {pid, storage}, std::move(signals),
                  std::move(lease))
         .run();
 }

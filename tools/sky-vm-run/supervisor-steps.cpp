@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/guard.hpp>
 #include <sky-vm-run/health.hpp>
 #include <sky-vm-run/network.hpp>
 #include <sky-vm-run/supervisor-class.hpp>
@@ -81,6 +82,8 @@ void Supervisor::died() {
     } else {
         if (!ownership_.leased()) {
             tell("backoff", "this host has lost its lease", ExitCode::kUnavailable);
+        } else if (text.starts_with(kStorageEnded)) {
+            tell("backoff", "its storage process ended (see storage.log)", ExitCode::kSystem);
         } else if (code < 0) { // its guard never saw an end: nothing that the machine could do
             tell("backoff", "the machine was killed", ExitCode::kSystem);
         } else {

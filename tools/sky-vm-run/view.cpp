@@ -122,6 +122,9 @@ void apply(const Mount& mount, const fs::path& root) {
     case Mount::Kind::kDevice:
         apply_bind(mount, target, mount.kind == Mount::Kind::kDevice);
         return;
+    case Mount::Kind::kFile:
+        make_place(target, false);
+        return;
     case Mount::Kind::kLink:
         make_link(mount.source, target);
         return;

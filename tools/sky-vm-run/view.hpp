@@ -20,6 +20,7 @@ struct Mount {
         kTmpfs,    ///< an empty writable directory of `uid`, at most `size_mib`
         kBind,     ///< `source` as it is: a file, device or directory; a link is copied as a link
         kDevice,   ///< as kBind, for a device node, where the host has it
+        kFile,     ///< an empty file
         kLink,     ///< a symbolic link to `source`
         kReadOnly, ///< everything mounted below `target` so far becomes read-only
         kProc,     ///< proc of the pid namespace that the mounting process is in

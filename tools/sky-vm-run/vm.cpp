@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/driver.hpp>
 #include <sky-vm-run/vm.hpp>
 
 #include <sky/error.hpp>
@@ -39,9 +40,19 @@ Vm::Vm(const Config& config_, MachinePath path_)
     : config(config_), path(std::move(path_)), state(config_), files(state, path) {}
 
 ViewSources Vm::sources() const {
-    ViewSources out{state.store(path.tenant), {}, files.socks()};
+    ViewSources out{state.store(path.tenant), volume_directories(), files.socks()};
     for (const auto& [name, of] : config.volumes.classes) {
-        out.volumes[name] = state.volumes(path, of.kind);
+        if (by_process(of)) {
+            out.volumes[name] = files.disks();
+        }
+    }
+    return out;
+}
+
+std::map<std::string, std::filesystem::path> Vm::volume_directories() const {
+    std::map<std::string, std::filesystem::path> out;
+    for (const auto& [name, of] : config.volumes.classes) {
+        out[name] = state.volumes(path, of.kind);
     }
     return out;
 }

@@ -10,6 +10,7 @@
 #include <sky/registry.hpp>
 #include <sky/spec.hpp>
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -24,7 +25,10 @@ struct Vm {
     State state;
     MachineFiles files;
 
+    /// Where the sandbox's view takes things from.
     [[nodiscard]] ViewSources sources() const;
+    /// Where the files of its volumes lie, by class.
+    [[nodiscard]] std::map<std::string, std::filesystem::path> volume_directories() const;
     [[nodiscard]] std::vector<Cgroup> cgroups(const Spec& spec) const;
     /// Those to remove when no spec is known any more.
     [[nodiscard]] std::vector<Cgroup> cgroups() const;

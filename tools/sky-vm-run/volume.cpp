@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/driver.hpp>
 #include <sky-vm-run/files.hpp>
+#include <sky-vm-run/storage.hpp>
 #include <sky-vm-run/volume.hpp>
 
 #include <sky/error.hpp>
@@ -175,14 +177,19 @@ void check_volumes(const Config& config, const Spec& spec, const Registry::Machi
     const State state(config);
     std::map<fs::path, std::uint64_t> bytes; // wanted of each storage
     for (const auto& disk : spec.volumes) {
-        const auto kind = config.volumes.classes.at(disk.storage_class).kind; // check_spec() saw it
-        const fs::path directory = state.volumes(spec.path, kind);
+        const auto& of = config.volumes.classes.at(disk.storage_class); // check_spec() saw it
+        const fs::path directory = state.volumes(spec.path, of.kind);
         const fs::path file = directory / (disk.name.str() + ".img");
         const Fd fd = open_volume(file);
         const auto size = fd ? std::optional(size_of(fd, file)) : std::nullopt;
-        if (plan_volume(disk, known_volume(entry, disk.name), size) == VolumeStep::kMake) {
+        const auto step = plan_volume(disk, known_volume(entry, disk.name), size);
+        if (step == VolumeStep::kMake) {
             make_directories(directory, 0711);
             bytes[directory] += (disk.size_mib + kMakeMib) * kMib / kMakeShare;
+        }
+        if (by_process(of)) {
+            need_storage_process(config);
+            need_direct(step == VolumeStep::kMake ? directory : file);
         }
     }
     for (const auto& [directory, wanted] : bytes) {
@@ -198,8 +205,8 @@ void attach_volumes(const Config& config, const Spec& spec, uid_t uid) {
     const Registry registry = load_registry(config.shared);
     const auto& entry = entry_of(registry, spec.path);
     for (const auto& disk : spec.volumes) {
-        const auto kind = config.volumes.classes.at(disk.storage_class).kind; // check_spec() saw it
-        const fs::path directory = state.volumes(spec.path, kind);
+        const auto& of = config.volumes.classes.at(disk.storage_class); // check_spec() saw it
+        const fs::path directory = state.volumes(spec.path, of.kind);
         make_directories(directory, 0711);
         remove_temporary(directory);
         const fs::path file = directory / (disk.name.str() + ".img");
@@ -220,7 +227,9 @@ void attach_volumes(const Config& config, const Spec& spec, uid_t uid) {
         case VolumeStep::kKeep:
             break;
         }
-        if (::fchown(fd.get(), uid, uid) != 0 || ::fchmod(fd.get(), 0600) != 0) {
+        const uid_t opener =
+            uid + static_cast<uid_t>(by_process(of) ? MachineUid::kStorage : MachineUid::kRunner);
+        if (::fchown(fd.get(), opener, opener) != 0 || ::fchmod(fd.get(), 0600) != 0) {
             fail_errno("cannot hand over volume '{}'", disk.name.str());
         }
     }

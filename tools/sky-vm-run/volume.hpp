@@ -25,8 +25,9 @@ enum class VolumeStep { kMake, kKeep, kGrow };
 void check_volumes(const Config& config, const Spec& spec, const Registry::Machine& entry);
 
 /// Makes, grows and hands over the machine's volumes (files STATE/volumes/T/R/M/NAME.img of `uid`,
-/// 0600) and tells the registry. A file is made whole or not at all. The file system on it grows in
-/// the guest: root reads nothing that a guest wrote. Nothing of the machine may live. Throws Error.
+/// or of its storage process's uid where the class has one, 0600) and tells the registry. A file is
+/// made whole or not at all. The file system on it grows in the guest: root reads nothing that a
+/// guest wrote. Nothing of the machine may live. Throws Error.
 void attach_volumes(const Config& config, const Spec& spec, uid_t uid);
 
 /// Writes back what this host's memory still has of the machine's leased volumes: the next host
