@@ -62,6 +62,7 @@ struct Order {
 [[noreturn]] void run_daemon(const Order& order, const std::vector<Fd>& fuse, int log) noexcept {
     try {
         std::vector<int> devices;
+        devices.reserve(fuse.size());
         for (const auto& fd : fuse) {
             devices.push_back(fd.get());
         }
@@ -132,6 +133,7 @@ pid_t start_storage(const Vm& vm, const Running& running) {
                       running.uid + static_cast<uid_t>(MachineUid::kStorage),
                       largest_of(plan, running.spec)};
     std::vector<Fd> fuse;
+    fuse.reserve(plan.volumes.size());
     for (const auto& volume : plan.volumes) {
         fuse.push_back(mount_file(disks / volume.file, volume.read_only, order.uid));
     }
