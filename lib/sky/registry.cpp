@@ -253,9 +253,42 @@ std::string new_machine_id() {
                        r[1] & 0xffffU, r[2] >> 16U, r[2] & 0xffffU, r[3]);
 }
 
+namespace {
+
+/// A file that nobody makes before the registry has an entry of its machine, as far as we may look:
+/// a volume, a record, what runs.
+std::optional<std::filesystem::path> trace_of_machines(const std::filesystem::path& state) {
+    namespace fs = std::filesystem;
+    const auto known = [](const fs::path& path) {
+        const auto name = path.filename().string();
+        return name.front() != '.' && (path.extension() == ".img" || path.extension() == ".json");
+    };
+    for (const char* part : {"volumes", "records", "vm"}) {
+        std::error_code error; // another account's, or not there: nothing is known
+        for (fs::recursive_directory_iterator
+                 at(state / part, fs::directory_options::skip_permission_denied, error),
+             end;
+             !error && at != end; at.increment(error)) {
+            if (known(at->path())) {
+                return at->path();
+            }
+        }
+    }
+    return std::nullopt;
+}
+
+} // namespace
+
 Registry load_registry(const std::filesystem::path& state) {
     const auto file = State(state).registry();
     const auto text = read_file_if_exists(file, kRegistryBytesMax);
+    // To begin a new one would give what machines have, their disks too, to others.
+    if (const auto trace = text ? std::nullopt : trace_of_machines(state)) {
+        fail(ExitCode::kUnavailable,
+             "'{}' is gone, although '{}' is there (bring it back from a backup, see 'A registry "
+             "that is gone' in the handbook for operators)",
+             file.string(), trace->string());
+    }
     try {
         return text ? Registry::parse(*text) : Registry{};
     } catch (const Error& e) {
