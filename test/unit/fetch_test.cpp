@@ -5,6 +5,7 @@
 #include <sky-cache-push/closure.hpp>
 #include <sky-vm-run/fetch.hpp>
 #include <sky-vm-run/store-gc.hpp>
+#include <sky-vm-run/verify.hpp>
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 #include <sky/hash.hpp>
@@ -357,4 +358,31 @@ TEST_CASE("what has no mark and no owner goes too, and an empty store is no erro
     sweep.live = {kDep.base(), kTop.base()};
     CHECK(vm::sweep_store(world.store(), sweep).removed == 1);
     CHECK(world.visible() == 2);
+}
+
+TEST_CASE("a store is read and compared; what is damaged is told, put aside, fetched again",
+          "[vm]") {
+    World world;
+    CHECK(vm::verify_store(world.store(), true).paths == 0); // nothing was ever fetched
+    world.fetch();
+    CHECK(vm::verify_store(world.store(), false).paths == 2);
+    CHECK(vm::verify_store(world.store(), false).damaged.empty());
+    const auto file = world.store() / kDep.base() / "file";
+    fs::permissions(file, fs::perms::owner_all);
+    std::ofstream(file) << "text of deq";
+    fs::permissions(file, fs::perms::owner_read | fs::perms::group_read | fs::perms::others_read);
+    const vm::Damage flipped{kDep.base(), "not what its record says"};
+    CHECK(vm::verify_store(world.store(), false).damaged == std::vector{flipped});
+    CHECK(world.fetch().paths == 0); // a start does not read what is there
+    CHECK(vm::verify_store(world.store(), true).damaged == std::vector{flipped});
+    CHECK(vm::verify_store(world.store(), false).paths == 1);
+    CHECK(world.fetch().paths == 1);
+    CHECK(world.text(kDep) == "text of dep");
+    const fs::directory_iterator aside(world.store() / ".replaced");
+    CHECK(read_file(aside->path() / "file", 100) == "text of deq"); // for who runs from it
+    fs::rename(world.store() / kTop.base(), world.store() / ".moved");
+    const vm::Damage gone{kTop.base(), "not there"};
+    CHECK(vm::verify_store(world.store(), false).damaged == std::vector{gone});
+    CHECK(world.fetch().paths == 1); // that much a start sees
+    CHECK(vm::verify_store(world.store(), false).damaged.empty());
 }

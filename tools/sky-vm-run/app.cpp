@@ -9,6 +9,7 @@
 #include <sky-vm-run/lease.hpp>
 #include <sky-vm-run/qmp.hpp>
 #include <sky-vm-run/register.hpp>
+#include <sky-vm-run/verify.hpp>
 
 #include <sky/privilege.hpp>
 
@@ -30,6 +31,7 @@ struct Words {
     DryRun dry;
     ByNomad nomad = by_nomad(); ///< before the environment is emptied
     GcOptions gc;
+    VerifyOptions verify;
     std::string machine;
     std::string more;
     std::uint64_t from = 0;
@@ -114,6 +116,16 @@ void add_gc(Cli& cli, Verbs& verbs, Words& words) {
     gc->add_flag("--json", words.dry.json, "report as JSON lines, one per tenant");
 }
 
+void add_verify(Cli& cli, Verbs& verbs, Words& words) {
+    auto* verify = verbs.add_root(
+        "verify", "read tenants' store paths and compare them with their records",
+        [&](const Caller&) { return verify_verb(cli.config(), words.verify, STDOUT_FILENO); });
+    verify->add_option("TENANT", words.verify.tenant, "only this one's");
+    verify->add_flag("--repair", words.verify.repair,
+                     "put damaged ones aside: the next start fetches them again");
+    verify->add_flag("--json", words.verify.json, "report as JSON lines, one per tenant");
+}
+
 void add_machine_verbs(Cli& cli, Verbs& verbs, Words& words) {
     verbs.can_be_outlined(
         verbs.add_root("start", "start the machine of the spec on stdin, follow it until it is up",
@@ -179,12 +191,14 @@ int app(Cli& cli) {
     cli.app().require_subcommand(1);
     add_host_verbs(cli, verbs, words);
     add_gc(cli, verbs, words);
+    add_verify(cli, verbs, words);
     add_machine_verbs(cli, verbs, words);
     add_inner_verbs(cli, verbs, words);
     cli.examples("  sky-vm-run storage init\n"
                  "  sky-vm-run host-setup\n"
                  "  sky-vm-run list </dev/null\n"
                  "  sky-vm-run gc --dry-run\n"
+                 "  sky-vm-run verify alice --repair\n"
                  "  sky-vm-run start <spec.json\n"
                  "  echo '{\"v\":1,\"tenant\":\"alice\",\"repo\":\"infra\",\"machine\":\"www\"}' |"
                  " sky-vm-run stop\n");

@@ -64,11 +64,23 @@ void unpack(int cache, int incoming, const RecordPath& entry) {
 void take(int cache, int incoming, const RecordPath& entry) {
     try {
         unpack(cache, incoming, entry);
-    } catch (const SysError&) {
+    } catch (const SysError& e) {
+        if (e.errno_value() == EIO) { // no verdict on the cache's copy: another try may read it
+            fail(ExitCode::kIo, "'{}' in the cache: {} (its disk or the store's is failing)",
+                 entry.path.base(), e.what());
+        }
         throw;
     } catch (const Error& e) {
         fail(e.code(), "'{}' in the cache: {} (push it again)", entry.path.base(), e.what());
     }
+}
+
+/// Whether `store` has the path whole, with the record's bytes. It is not read again: bytes that
+/// change later are for sky-vm-run verify to find.
+bool has(int store, int marks, const RecordPath& entry) {
+    const auto name = entry.path.base();
+    return mark_of(marks, name) == nar_hash_text(entry.nar_hash) &&
+           ::faccessat(store, name.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 /// Gives a whole and synced path its name and its mark. To be called under the store's lock, so
@@ -77,7 +89,7 @@ void publish(const Incoming& incoming, int store, int marks, const RecordPath& e
     const auto name = entry.path.base();
     const auto hash = nar_hash_text(entry.nar_hash);
     const auto mark = mark_of(marks, name);
-    if (mark == hash) {
+    if (has(store, marks, entry)) {
         return;
     }
     if (::unlinkat(marks, name.c_str(), 0) != 0 && errno != ENOENT) {
@@ -109,7 +121,7 @@ std::vector<const RecordPath*> use(const Record& record, int store, int marks) {
     std::vector<const RecordPath*> lacking;
     for (const auto& entry : record.closure) {
         const auto name = entry.path.base();
-        if (mark_of(marks, name) != nar_hash_text(entry.nar_hash)) {
+        if (!has(store, marks, entry)) {
             lacking.push_back(&entry);
         } else if (::utimensat(marks, name.c_str(), nullptr, AT_SYMLINK_NOFOLLOW) != 0) {
             fail_errno("cannot touch the mark of '{}'", name);
@@ -146,7 +158,8 @@ Fetched fetch_closure(const Record& record, const std::filesystem::path& cache,
         ++fetched.paths;
         fetched.bytes += entry->nar_size;
     }
-    // A mark outlives a power cut only together with what it speaks of.
+    // A mark outlives a power cut only together with what it speaks of: all bytes are on the disk
+    // before the first name and the first mark, so no start need read them again.
     if (::syncfs(into.get()) != 0) {
         fail_errno("cannot sync the store");
     }
@@ -160,9 +173,10 @@ Fetched fetch_closure(const Record& record, const std::filesystem::path& cache,
 std::size_t lacking_of(const Record& record, const std::filesystem::path& store) {
     std::size_t lacking = record.closure.size();
     try {
-        const Fd marks = open_file(store / kMarks, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+        const Fd into = open_file(store, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+        const Fd marks = open_beneath(into.get(), kMarks, O_RDONLY | O_DIRECTORY);
         for (const auto& entry : record.closure) {
-            if (mark_of(marks.get(), entry.path.base()) == nar_hash_text(entry.nar_hash)) {
+            if (has(into.get(), marks.get(), entry)) {
                 --lacking;
             }
         }
