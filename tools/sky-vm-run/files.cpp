@@ -4,10 +4,12 @@
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 #include <sky/json.hpp>
+#include <sky/log.hpp>
 
 #include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <type_traits>
 
 namespace sky::vm {
 namespace {
@@ -143,8 +145,20 @@ void need_room(const std::filesystem::path& directory, std::uint64_t bytes) {
 template <typename T>
 std::optional<T> load(const std::filesystem::path& file) {
     const auto text = read_file_if_exists(file, kCap);
-    // Empty: its bytes were not on the disk when the power failed.
-    return text && !text->empty() ? std::optional(T::parse(*text)) : std::nullopt;
+    if (!text || text->empty()) { // empty: its bytes were not on the disk when the power failed
+        return std::nullopt;
+    }
+    try {
+        return T::parse(*text);
+    } catch (const Error& e) {
+        // What was said, and what shall run, the next start writes anew.
+        if constexpr (std::is_same_v<T, StateLine> || std::is_same_v<T, Spec>) {
+            log::warn("'{}': {} (a start writes it anew)", file.string(), e.what());
+            return std::nullopt;
+        } else {
+            fail(e.code(), "'{}': {}", file.string(), e.what());
+        }
+    }
 }
 
 template std::optional<Want> load<Want>(const std::filesystem::path&);

@@ -102,7 +102,8 @@ struct StateLine {
 /// stopped that could then not be started.
 void need_room(const std::filesystem::path& directory, std::uint64_t bytes);
 
-/// Reads and parses a file of ours, or nothing when it is not there. Throws Error.
+/// Reads and parses a file of ours, or nothing when it is not there; a spec or a state that is
+/// damaged is as good as not there. Throws Error naming the file.
 template <typename T>
 [[nodiscard]] std::optional<T> load(const std::filesystem::path& file);
 

@@ -9,6 +9,8 @@
 #include <sky/lines.hpp>
 #include <sky/log.hpp>
 
+#include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 namespace sky::vm {
@@ -30,6 +32,19 @@ bool lost_share(const Running& running, int guard) {
         return false;
     }
     return !readable(guard, std::chrono::seconds(1)) && gone();
+}
+
+bool lacks_room(const Vm& vm, const Running& running) {
+    constexpr std::uintmax_t kLittle = std::uintmax_t{16} << 20U;
+    const auto& disks = running.spec.volumes;
+    return std::any_of(disks.begin(), disks.end(), [&](const Spec::Disk& disk) {
+        const auto at = vm.config.volumes.classes.find(disk.storage_class);
+        std::error_code error;
+        return at != vm.config.volumes.classes.end() &&
+               std::filesystem::space(vm.state.volumes(vm.path, at->second.kind), error).available <
+                   kLittle &&
+               !error;
+    });
 }
 
 void publish(const Vm& vm, const StateLine& line) {

@@ -14,6 +14,9 @@ namespace sky::vm {
 /// second: they end together otherwise.
 [[nodiscard]] bool lost_share(const Running& running, int guard);
 
+/// Whether a storage of the machine's volumes has so little room that a write may have failed.
+[[nodiscard]] bool lacks_room(const Vm& vm, const Running& running);
+
 /// Writes a state line to where it is read: the machine's directory, and in a cluster what other
 /// hosts see, which is a hint: that it can not be written is logged. Throws SysError.
 void publish(const Vm& vm, const StateLine& line);

@@ -53,7 +53,10 @@ std::string speak(std::string_view what) {
     const Fd fd = connect_monitor();
     LineReader reader(fd.get(), kReplyMost);
     static_cast<void>(ask(fd.get(), reader, "qmp_capabilities"));
-    return ask(fd.get(), reader, what == "powerdown" ? "system_powerdown" : "query-status");
+    return ask(fd.get(), reader,
+               what == "powerdown"  ? "system_powerdown"
+               : what == "continue" ? "cont"
+                                    : "query-status");
 }
 
 } // namespace
@@ -103,10 +106,25 @@ void qmp_verb(const Config& config, const MachinePath& path, std::string_view wh
     ::_exit(0);
 }
 
+namespace {
+
+const char* word_of(QmpAsk what) noexcept {
+    switch (what) {
+    case QmpAsk::kPowerdown:
+        return "powerdown";
+    case QmpAsk::kContinue:
+        return "continue";
+    case QmpAsk::kStatus:
+        break;
+    }
+    return "status";
+}
+
+} // namespace
+
 std::string qmp_ask(const Vm& vm, QmpAsk what, std::chrono::milliseconds limit) noexcept {
     try {
-        auto answer = vm.self("qmp", {what == QmpAsk::kPowerdown ? "powerdown" : "status"})
-                          .capture("", 256, limit, true);
+        auto answer = vm.self("qmp", {word_of(what)}).capture("", 256, limit, true);
         const auto end = answer.out.find('\n');
         return answer.exit_code == 0 && end != std::string::npos ? answer.out.substr(0, end) : "";
     } catch (const std::exception& e) {

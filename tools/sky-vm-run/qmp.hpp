@@ -10,7 +10,7 @@
 namespace sky::vm {
 
 /// What a hypervisor's monitor is asked. Its answers are a tenant's: short hints, never facts.
-enum class QmpAsk { kStatus, kPowerdown };
+enum class QmpAsk { kStatus, kPowerdown, kContinue };
 
 /// Verb `qmp` (hidden, root): enters the mount namespace of the machine's guard, becomes the
 /// machine's uid for good, speaks QMP at /sky/run/qmp.sock, prints one word: the status of the

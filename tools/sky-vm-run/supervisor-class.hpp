@@ -39,6 +39,8 @@ class Supervisor {
     void prepare_next();
     void stop();
     void died();
+    std::string swept();
+    void look_at_disks();
     void watch(const Facts& now);
     void probe();
     void serve_addresses();
@@ -60,6 +62,7 @@ class Supervisor {
     bool owned_ = false; ///< what lives, or else the next start, is in our generation
     bool rests_ = false;
     bool prepared_ = false;
+    bool paused_ = false;                    ///< by its hypervisor: a volume's storage is full
     std::string hopeless_;                   ///< why; empty: not
     ExitCode blame_ = ExitCode::kSomeFailed; ///< of what was hopeless
     std::string refused_; ///< why the machine is another's for ever; empty: it is not

@@ -2,6 +2,7 @@
 #include <sky-vm-run/guard.hpp>
 #include <sky-vm-run/health.hpp>
 #include <sky-vm-run/network.hpp>
+#include <sky-vm-run/qmp.hpp>
 #include <sky-vm-run/supervisor-class.hpp>
 #include <sky-vm-run/teardown.hpp>
 
@@ -11,6 +12,7 @@
 #include <algorithm>
 #include <charconv>
 #include <malloc.h>
+#include <utility>
 
 namespace sky::vm {
 namespace {
@@ -20,8 +22,11 @@ using std::chrono::seconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr milliseconds kLook{30 * 1000}; ///< between two looks at a machine that is ready
+constexpr milliseconds kAgain{5 * 1000}; ///< between two tries to let a paused machine go on
 constexpr milliseconds kProbe{500};      ///< between two looks whether a machine is ready, at most
 constexpr milliseconds kFirstProbe{10};  ///< after the first of them, which is at once
+constexpr const char* kPaused =
+    "paused: a volume can not be written, its storage is full (it goes on once there is room)";
 
 } // namespace
 
@@ -71,13 +76,16 @@ void Supervisor::died() {
     const bool stays = running_->spec.on_poweroff == Spec::OnPoweroff::kStay;
     guard_.reset();
     owned_ = false;
-    sweep(vm_);
+    paused_ = false;
+    const auto left = swept();
     if (code == 0 && stays) {
         rests_ = true;
         return;
     }
     due_ = Clock::now() + backoff_.died(up);
-    if (code == 0) {
+    if (!left.empty()) {
+        tell("backoff", left, ExitCode::kSystem);
+    } else if (code == 0) {
         tell("starting", "the guest powered off or rebooted");
     } else {
         if (!ownership_.leased()) {
@@ -92,11 +100,49 @@ void Supervisor::died() {
     }
 }
 
+/// Removes what is left of a machine that has ended. What can not be removed now is the next
+/// start's, which does not begin before, or else cleanup's: why, or nothing.
+std::string Supervisor::swept() {
+    try {
+        sweep(vm_);
+        return {};
+    } catch (const Error& e) {
+        log::error("{}", e.what());
+        return e.what();
+    }
+}
+
 void Supervisor::stop() {
     tell("running", "stopping");
-    stop_machine(vm_, *running_);
     guard_.reset();
     owned_ = false;
+    paused_ = false;
+    try {
+        stop_machine(vm_, *running_);
+    } catch (const Error& e) { // it has ended; what is left goes before it starts again
+        log::error("{}", e.what());
+        due_ = Clock::now() + backoff_.died(milliseconds::zero());
+        tell("backoff", e.what(), e.code());
+    }
+}
+
+/// A hypervisor stops its machine where the storage has no room for a write: none is lost, and it
+/// goes on from there. Asked again and again, it does so once there is room.
+void Supervisor::look_at_disks() {
+    if (!paused_ && !lacks_room(vm_, *running_)) {
+        return;
+    }
+    const bool was = std::exchange(paused_, qmp_ask(vm_, QmpAsk::kStatus) == "io-error");
+    if (paused_) {
+        if (!was) {
+            log::error("{}", kPaused);
+            tell("backoff", kPaused, ExitCode::kIo);
+        }
+        static_cast<void>(qmp_ask(vm_, QmpAsk::kContinue));
+    } else if (was) {
+        up_since_ = Clock::now();
+        tell("running", "");
+    }
 }
 
 void Supervisor::probe() {
@@ -151,19 +197,22 @@ void Supervisor::watch(const Facts& now) {
         atomic_write(vm_.files.running(), running_->dump());
         tell(said_, why_);
     }
-    const bool settled = said_ == "ready";
+    const bool settled = said_ == "ready" || paused_;
     if (settled) {
         ::malloc_trim(0); // nothing happens for long
     }
-    if (events_.wait(guard_->get(), settled ? kLook : next_probe_)) {
+    if (events_.wait(guard_->get(), paused_ ? kAgain : settled ? kLook : next_probe_)) {
         died();
     } else if (lost_share(*running_, guard_->get())) {
         log::error("virtiofsd has gone: ending the machine, which can not read its store");
         kill_block(running_->uid, seconds(10));
-    } else if (!settled && !events_.terminating()) {
-        probe();
-    } else if (settled && !events_.terminating() && dns_died(vm_.config)) {
-        serve_addresses();
+    } else if (!events_.terminating()) {
+        look_at_disks();
+        if (!settled && !paused_) {
+            probe();
+        } else if (dns_died(vm_.config)) {
+            serve_addresses();
+        }
     }
 }
 

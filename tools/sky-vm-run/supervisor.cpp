@@ -54,7 +54,11 @@ bool passes(const Error& e) {
 void Supervisor::read_wishes() {
     const auto before = want_;
     want_ = load<Want>(vm_.files.want()).value_or(Want{});
-    spec_ = load<Spec>(vm_.files.spec());
+    if (auto spec = load<Spec>(vm_.files.spec())) {
+        spec_ = std::move(spec);
+    } else if (!spec_ && running_) { // damaged: what runs is no reason to stop it
+        spec_ = running_->spec;
+    }
     if (want_.serial != before.serial) { // somebody asked anew
         hopeless_.clear();
         rests_ = false;
@@ -226,7 +230,10 @@ int Supervisor::leave() {
         log::error("it is not this supervisor's to run: {}", refused_);
         return code(ExitCode::kRefused);
     }
-    sweep(vm_);
+    if (const auto left = swept(); !left.empty()) { // its owner record still says that it is here
+        tell("failed", left, ExitCode::kSystem);
+        return code(ExitCode::kSystem);
+    }
     release();
     if (!hopeless_.empty() && want_.running) {
         tell("failed", hopeless_, blame_);

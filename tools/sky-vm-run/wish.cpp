@@ -26,7 +26,11 @@ std::uint64_t wish(const Vm& vm, bool running, bool anew, const Spec* spec) {
     const Lock lock =
         Lock::take(vm.files.lock(), fmt::format("sky-vm-run, pid {}", ::getpid()), kChangeLimit);
     Want want = load<Want>(vm.files.want()).value_or(Want{});
-    const auto before = load<Spec>(vm.files.spec());
+    const auto started = load<Running>(vm.files.running());
+    auto before = load<Spec>(vm.files.spec());
+    if (!before && started) { // damaged, which is no reason to restart
+        before = started->spec;
+    }
     const bool same = spec == nullptr || (before && before->hash() == spec->hash());
     auto state = load<StateLine>(vm.files.state());
     if (state && state->state == "ready" && !supervised(vm)) {
@@ -34,7 +38,6 @@ std::uint64_t wish(const Vm& vm, bool running, bool anew, const Spec* spec) {
         state->state = "running";
         save_state(vm, *state);
     }
-    const auto started = load<Running>(vm.files.running());
     const bool under_way = (started && started->serial == want.serial && lives(vm)) ||
                            (state && state->serial == want.serial &&
                             (state->state == "fetching" || state->state == "starting"));
