@@ -109,6 +109,89 @@ refused_for() {
     says "(disk full: "
 }
 
+@test "disk full: the records of what runs: the branch moves, the push fails, the next one ends the work" {
+    fill records
+    run push main:www
+    empty
+    flat
+    [ "$status" -eq 1 ]
+    says "disk full: cannot write '$STATE/records"
+    says "make room"
+    [ "$(page www)" = one ]
+    run -0 push main:www
+    [ "$(page www)" = two ]
+    started
+    nothing_left "$BATS_FILE_TMPDIR/before"
+}
+
+@test "disk full: the host's store: what runs runs on and is not held back, the next push ends the work" {
+    machines www="$(site three)"
+    fill "store/$(account alice)"
+    run push main:www
+    serves two
+    [ -z "$(ls "$STATE/store/$(account alice)/.incoming")" ]
+    empty
+    flat
+    [ "$status" -eq 1 ]
+    says "disk full: cannot write '$STATE/store"
+    run -0 push main:www
+    [ "$(page www)" = three ]
+    started
+}
+
+@test "disk full: what a host knows of its machines" {
+    machines www="$(site four)"
+    fill vm
+    run push main:www
+    serves three
+    empty
+    flat
+    [ "$status" -eq 1 ]
+    says "disk full: "
+    says "$STATE/vm"
+    run -0 push main:www
+    [ "$(page www)" = four ]
+    nothing_left "$BATS_FILE_TMPDIR/before"
+}
+
+@test "disk full: volumes: a new machine is refused before it is made" {
+    # One that goes on writing, for the next test.
+    machines www="$(site four)" new="$(site new 'run = "(while sleep 1; do head -c 300000 /dev/urandom > /var/lib/site/beat.new; mv /var/lib/site/beat.new /var/lib/site/beat; sync; done) &";')"
+    fill volumes
+    run push main:new
+    empty
+    flat
+    [ "$status" -eq 1 ]
+    says "disk full: "
+    says "$STATE/volumes"
+    [ -z "$(find "$STATE/volumes" -path '*/new/*')" ]
+    run -0 push main:new
+}
+
+@test "disk full under a running machine: it stands still, tenant and operator are told why, and it goes on once there is room" {
+    local boot beat
+    boot=$(starts new)
+    fill volumes
+    why() { field new .why; }
+    paused() {
+        touch "$STATE/vm/$(account alice).storage.new/want.json" # its supervisor looks now, not in half a minute
+        sleep 1
+        [[ $(why) == "paused: a volume can not be written, its storage is full"* ]]
+    }
+    eventually 90 paused
+    sky-vm-run list </dev/null | jq -se 'any(.machine == "new" and .pid != null and (.why // "" | startswith("paused")))'
+    empty
+    eventually 60 page new starts
+    [ "$(starts new)" = "$boot" ]
+    beat=$(page new beat | md5sum)
+    beats() { [ "$(page new beat | md5sum)" != "$beat" ]; }
+    eventually 30 beats
+    eventually 20 is_up new
+    [ "$(why)" = null ]
+    run -0 push :new
+    git reset -q --hard "$(branch www)"
+}
+
 # --- what can not be read, or is not what it was ------------------------------------------------------------------------
 
 record() { echo "$STATE/deployments/$(account alice)/storage/www/$(git rev-parse HEAD).json"; }
@@ -168,11 +251,33 @@ flip() {
     flat
     says "skyflake-www' in the cache: "
     says "(push it again)"
-    [ "$(page www)" = one ]
+    [ "$(page www)" = four ]
     run -0 push main:www
     says "not whole in the cache, brought anew"
-    [ "$(page www)" = one ]
+    [ "$(page www)" = four ]
     [ "$(field www .rev)" = "$(git rev-parse HEAD)" ]
+}
+
+@test "one digit of a record's hash changed, then a record that is rubbish: the same push again writes it anew" {
+    jq -c '.closure[0].nar_hash |= .[:30] + (if .[30:31] == "0" then "1" else "0" end) + .[31:]' "$(record)" >"$BATS_TEST_TMPDIR/record"
+    cat "$BATS_TEST_TMPDIR/record" >"$(record)"
+    run sky restart storage/www
+    [ "$status" -ne 0 ]
+    flat
+    says "(push it again)"
+    [ "$(page www)" = four ]
+    run -0 push main:www
+    [ "$(page www)" = four ]
+    echo rubbish >"$(record)"
+    run sky restart storage/www
+    [ "$status" -ne 0 ]
+    flat
+    says "$(record)"
+    says "(push it again)"
+    [ "$(page www)" = four ]
+    run -0 push main:www
+    [ "$(page www)" = four ]
+    jq -e .closure "$(record)" >/dev/null
 }
 
 @test "a byte of the outbox changed before it is cached: refused by name, nothing published, a push works" {
@@ -191,4 +296,179 @@ flip() {
     published | cmp "$BATS_TEST_TMPDIR/before"
     run -0 push main:www
     [ "$(page www)" = five ]
+}
+
+# --- what a host writes down for itself -----------------------------------------------------------------------------------
+
+file_of() { # WHAT of www
+    case $1 in
+    registry) echo "$STATE/registry.json" ;;
+    record) echo "$STATE/records/$(account alice)/storage/www.json" ;;
+    state | spec) echo "$STATE/vm/$(account alice).storage.www/$1.json" ;;
+    esac
+}
+# A commit of the same tree.
+again() { git commit -q --allow-empty -m again; }
+its_pid() { sky-vm-run list </dev/null | jq 'select(.machine == "www").pid // empty'; }
+one_hypervisor() { [ -n "$1" ] && [ "$(its_pid)" = "$1" ]; }
+
+@test "a bit flipped in the registry, or in the record of what runs: refused by name with the way out; what runs runs on" {
+    local what file pid
+    pid=$(its_pid)
+    for what in registry record; do
+        file=$(file_of "$what")
+        cat "$file" >"$BATS_TEST_TMPDIR/good"
+        flip "$file" 0
+        again
+        run push main:www
+        [ "$status" -ne 0 ]
+        flat
+        says "$file"
+        [ "$what" = record ] || says "(bring it back from a backup)"
+        [ "$what" = registry ] || says "(remove it, then push again: it forgets a pin, no data)"
+        [ "$(head -c 1 "$file")" = z ]
+        if [ "$what" = record ]; then rm "$file"; else cat "$BATS_TEST_TMPDIR/good" >"$file"; fi
+        again
+        run -0 push main:www
+        one_hypervisor "$pid"
+    done
+}
+
+@test "a bit flipped in what a host was told to run, or said last: the next push writes it anew, and nothing restarts" {
+    local what pid
+    pid=$(its_pid)
+    for what in state spec; do
+        flip "$(file_of "$what")" 0
+        again
+        run -0 push main:www
+        one_hypervisor "$pid"
+        jq -e .v "$(file_of "$what")"
+        [ "$(field www .rev)" = "$(git rev-parse HEAD)" ]
+    done
+}
+
+@test "a bit flipped in the host's store: what runs runs on; verify finds it, --repair has the next start fetch it again" {
+    local damaged pid
+    sky-vm-run gc --grace 0
+    snapshot >"$BATS_TEST_TMPDIR/before"
+    pid=$(its_pid)
+    damaged=$STATE/store/$(account alice)/$(basename "$(path skyflake-www)")/manifest.json
+    flip "$damaged"
+    run sky-vm-run verify
+    [ "$status" -eq 1 ]
+    says "$(account alice): $(path skyflake-www): not what its record says"
+    says ", 1 damaged"
+    run -0 sky-vm-run verify "$(account alice)" --repair --json
+    jq -e --arg p "$(path skyflake-www)" '.damaged | length == 1 and .[0].path == $p' <<<"$output"
+    one_hypervisor "$pid"
+    run -0 sky restart storage/www
+    run -0 sky-vm-run verify
+    says ", 0 damaged"
+    jq -e .machine_id "$damaged"
+    sky-vm-run gc --grace 0 # what was put aside
+    nothing_left "$BATS_TEST_TMPDIR/before"
+}
+
+# Any read of it is EIO, as a dying disk gives it: what it was lies below a memory in which nothing is mapped. WHO reads.
+eio() { # FILE WHO
+    setpriv --reuid "$2" --clear-groups sleep 1000 3>&- &
+    memory=$!
+    until grep -q sleep "/proc/$memory/cmdline"; do sleep 0.1; done
+    mount --bind "/proc/$memory/mem" "$1"
+}
+no_eio() { umount "$1" && kill "$memory"; }
+
+@test "the disk gives errors: reading the registry, a record, the cache: a sentence that names the file; what runs runs on" {
+    local pid file
+    pid=$(its_pid)
+    for file in "$(file_of registry)" "$(file_of record)"; do
+        eio "$file" "$(account deploy)"
+        again
+        run push main:www
+        no_eio "$file"
+        [ "$status" -ne 0 ]
+        flat
+        says "$file"
+        says "Input/output error"
+        one_hypervisor "$pid"
+    done
+    run -0 push main:www
+    forget skyflake-www
+    file=$(narinfo skyflake-www)
+    eio "$file" "$(account cache)"
+    run fetch
+    no_eio "$file"
+    [ "$status" -eq 74 ]
+    says "skyflake-www' in the cache: "
+    says "Input/output error"
+    run -0 fetch
+    one_hypervisor "$pid"
+}
+
+@test "the storage's marker is not there: exit 69, nothing stops, nothing is made; with it all goes on" {
+    mv "$STATE/storage.json" "$BATS_TEST_TMPDIR/marker"
+    run push main:www
+    [ "$status" -ne 0 ]
+    says "is the storage mounted?"
+    for tool in "sky-vm-run list" "sky-cache-push missing --tenant $(account alice)" "sky-nomad-submit status --all"; do
+        # shellcheck disable=SC2086 # words
+        run $tool </dev/null
+        [ "$status" -eq 69 ]
+    done
+    mv "$BATS_TEST_TMPDIR/marker" "$STATE/storage.json"
+    [ "$(page www)" = five ]
+    run -0 push main:www
+}
+
+@test "the registry is gone: exit 69, nothing is given out anew and nothing made in its place" {
+    mv "$STATE/registry.json" "$BATS_TEST_TMPDIR/registry"
+    machines www="$(site five)" fresh="$(site fresh)"
+    run push main:www main:fresh
+    [ "$status" -ne 0 ]
+    flat
+    says "registry.json' is gone"
+    says "bring it back from a backup"
+    run sky-vm-run register <<<"{\"v\":1,\"tenant\":\"$(account alice)\",\"repo\":\"storage\",\"machines\":[\"fresh\"]}"
+    [ "$status" -eq 69 ]
+    [ ! -e "$STATE/registry.json" ]
+    mv "$BATS_TEST_TMPDIR/registry" "$STATE/registry.json"
+    git reset -q --hard HEAD~1
+    [ "$(page www)" = five ]
+    again
+    run -0 push main:www
+}
+
+@test "a volume's file is gone: refused, never an empty disk, and what runs runs on" {
+    local file
+    file=$STATE/volumes/$(account alice)/storage/www/root.img
+    mv "$file" "$BATS_TEST_TMPDIR/root.img"
+    run sky restart storage/www
+    [ "$status" -ne 0 ]
+    flat
+    says "volume 'root' is in the registry and not on the storage: it is never made anew (bring its file back"
+    [ ! -e "$file" ]
+    [ "$(page www)" = five ]
+    mv "$BATS_TEST_TMPDIR/root.img" "$file"
+    run -0 sky restart storage/www
+    [ "$(page www)" = five ]
+}
+
+# --- what a host can not take away --------------------------------------------------------------------------------------
+
+@test "a machine that dies while its links can not be removed: its supervisor says so, and starts it once they can" {
+    local tool=$SKY_HOST/usr/bin/sky-net-setup supervisor pid
+    supervisor=$(pgrep -o -f -x ".*/sky-vm-run .*run $(account alice).storage.www")
+    pid=$(its_pid)
+    # A stand-in for a kernel that does not let go of a link.
+    mv "$tool" "$tool.real"
+    printf '#!/bin/sh\ncase "$*" in *" down") echo "sky-net-setup: error: the link is busy" >&2; exit 71 ;; esac\nexec %s.real "$@"\n' "$tool" >"$tool"
+    chmod +x "$tool"
+    kill -KILL "$pid"
+    told() { [[ $(field www .why) == *"sky-net-setup down ended with 71: "*"the link is busy"* ]]; }
+    eventually 20 told
+    mv "$tool.real" "$tool"
+    eventually 60 is_up www
+    [ "$(pgrep -o -f -x ".*/sky-vm-run .*run $(account alice).storage.www")" = "$supervisor" ]
+    [ "$(its_pid)" != "$pid" ]
+    eventually 60 page www
 }
