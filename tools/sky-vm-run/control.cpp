@@ -59,6 +59,9 @@ seconds start_limit(const Spec& spec) {
 
 Spec need_spec(const Vm& vm) {
     auto spec = load<Spec>(vm.files.spec());
+    if (auto running = spec ? std::nullopt : load<Running>(vm.files.running())) {
+        spec = std::move(running->spec); // damaged: what runs is what shall run
+    }
     if (!spec) {
         fail(ExitCode::kRefused, "no machine '{}' on this host", vm.path.text());
     }
