@@ -16,6 +16,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <unistd.h>
@@ -44,6 +45,14 @@ std::set<std::string> bridges_of(const MachineNet& machine) {
 std::vector<MachineNet> without(std::vector<MachineNet> machines, const MachinePath& path) {
     std::erase_if(machines, [&](const MachineNet& m) { return m.path == path; });
     return machines;
+}
+
+bool has_address_of(const MachineNet& one, const MachineNet& other) {
+    return std::any_of(one.ports.begin(), one.ports.end(), [&](const Port& mine) {
+        return std::any_of(other.ports.begin(), other.ports.end(), [&](const Port& theirs) {
+            return mine.bridge == theirs.bridge && mine.address.str() == theirs.address.str();
+        });
+    });
 }
 
 void print(const std::string& text) {
@@ -133,6 +142,12 @@ int up(const Config& config, const Options& options) {
     const Fd netns = open_netns(netns_of(request));
     const Lock lock = take_lock(config, "up");
     const MachineNet machine = grant(request, load_registry(config.shared), config);
+    // The registry gave it an address that is nobody else's: who has it here died with this host.
+    for (const MachineNet& other : host.machines()) {
+        if (other.path != machine.path && has_address_of(other, machine)) {
+            host.forget(other.path);
+        }
+    }
     const Plan plan = planned(machine); // before it is remembered: a refusal changes nothing
     host.remember(machine);
     host.converge(plan, bridges_of(machine));
