@@ -18,8 +18,7 @@ Registry::Disk parse_disk(const Json& value, const std::string& path) {
     Registry::Disk disk{.storage_class = fields.string("class"),
                         .size_mib = static_cast<std::uint64_t>(
                             fields.integer("size_mib", 1, std::int64_t{1} << 40)),
-                        .kept_since =
-                            fields.integer_or("kept_since", 1, std::int64_t{1} << 40, 0)};
+                        .kept_since = fields.integer_or("kept_since", 1, std::int64_t{1} << 40, 0)};
     fields.done();
     return disk;
 }

@@ -33,7 +33,7 @@ struct Registry {
         uid_t uid = 0;                                ///< first of a block of kUidsPerMachine
         std::string machine_id;                       ///< UUID
         std::map<std::string, std::string> addresses; ///< network -> IPv4 address
-        std::map<std::string, Disk> volumes; ///< by name; made on the storage
+        std::map<std::string, Disk> volumes;          ///< by name; made on the storage
         bool operator==(const Machine&) const = default;
     };
     struct TenantEntry {

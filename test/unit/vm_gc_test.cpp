@@ -49,16 +49,18 @@ TEST_CASE("a kept volume that does not say since when counts from now on", "[vm]
 }
 
 TEST_CASE("an outline says what a start would do, in the order in which it does it", "[vm]") {
-    auto spec = Spec{
-        .path = MachinePath::parse_joined("alice.infra.www"),
-        .rev = Revision::parse(std::string(40, '1')),
-        .deployment = StorePath::parse("/nix/store/00000000000000000000000000000001-x"),
-        .nar_hash = "sha256:0000000000000000000000000000000000000000000000000000",
-        .runner = StorePath::parse("/nix/store/00000000000000000000000000000001-x"),
-        .hypervisor = "qemu",
-        .mem_mib = 512,
-        .machine_id = "01234567-89ab-4cde-8f01-23456789abcd",
-        .volumes = {{.name = Volume::parse("root"), .storage_class = "local", .size_mib = 20}}};
+    auto spec =
+        Spec{.path = MachinePath::parse_joined("alice.infra.www"),
+             .rev = Revision::parse(std::string(40, '1')),
+             .deployment = StorePath::parse("/nix/store/00000000000000000000000000000001-x"),
+             .nar_hash = "sha256:0000000000000000000000000000000000000000000000000000",
+             .runner = StorePath::parse("/nix/store/00000000000000000000000000000001-x"),
+             .hypervisor = "qemu",
+             .mem_mib = 512,
+             .machine_id = "01234567-89ab-4cde-8f01-23456789abcd",
+             .interfaces = {},
+             .volumes = {{.name = Volume::parse("root"), .storage_class = "local", .size_mib = 20}},
+             .ready = {}};
     const Glance nothing{.wanted = false, .pid = 0, .running = std::nullopt, .lacking = 2};
     CHECK(outline_start(spec, nothing, {}) == Outline{"fetch 2 store paths into store/alice",
                                                       "make volume root, 20 MiB",
@@ -70,6 +72,7 @@ TEST_CASE("an outline says what a start would do, in the order in which it does 
           Outline{"shut down what runs (pid 7), within 30 s", "grow volume root from 10 to 20 MiB",
                   "start it: qemu, 1 vcpu, 1024 MiB"});
     CHECK(outline_stop(runs) == Outline{"shut it down (pid 7), within 30 s"});
-    CHECK(outline_stop({.wanted = true}) == Outline{"stop trying to start it"});
+    CHECK(outline_stop({.wanted = true, .pid = 0, .running = std::nullopt, .lacking = 0}) ==
+          Outline{"stop trying to start it"});
     CHECK(outline_stop({}) == Outline{"do nothing: it does not run"});
 }

@@ -42,7 +42,7 @@ std::string for_time(std::int64_t keep_s) {
     constexpr std::int64_t kDay = 24 * kHour;
     return keep_s >= 2 * kDay    ? fmt::format(" for {} days", keep_s / kDay)
            : keep_s >= 2 * kHour ? fmt::format(" for {} hours", keep_s / kHour)
-                                  : "";
+                                 : "";
 }
 
 /// Runs already what `what` would start, and was not restarted for it.

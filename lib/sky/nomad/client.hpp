@@ -33,10 +33,11 @@ struct Variable {
 
 using Query = std::vector<std::pair<std::string, std::string>>;
 
-/// Nomad's HTTP API, thinly: tries the configured agents in turn, the one that answered last first, waits out elections and lost
-/// connections, and repeats only what repeating can not double. Paths are without "/v1/". Errors:
-/// kUnavailable when no agent answers in `patience`, or for what Nomad could not do, kRefused for
-/// 403, kBusy for a conflict; each in one sentence. Any number of calls may be under way at once.
+/// Nomad's HTTP API, thinly: tries the configured agents in turn, the one that answered last first,
+/// waits out elections and lost connections, and repeats only what repeating can not double. Paths
+/// are without "/v1/". Errors: kUnavailable when no agent answers in `patience`, or for what Nomad
+/// could not do, kRefused for 403, kBusy for a conflict; each in one sentence. Any number of calls
+/// may be under way at once.
 class Client {
   public:
     Client(const NomadConfig& config, std::string token,
