@@ -30,11 +30,11 @@ config() { # HOST
 
 @test "nixos: every key that the configuration of one host has is written, so every default is the module's" {
     # doc/interfaces.md shows one of each; what stands below a name of the operator's is compared without the name.
-    # The module has no cluster yet: shared, volumes' classes, who opens those, and nomad keep what they are without a word.
+    # The module has no cluster yet: cluster, shared, volumes' classes, who opens those, and nomad keep what they are without a word.
     keys() {
         jq -r '[paths | map(if type == "number" then "[]" else . end) | join(".")] | unique[]' |
             sed -E 's/^(tenants|networks)\.[^.]+/\1.NAME/; s/^cell\.inputs\..*/cell.inputs/' |
-            grep -vE '\.\[\]|^(shared|volumes\.default|volumes\.classes|programs\.qemu_storage_daemon|nomad)(\.|$)' | sort -u
+            grep -vE '\.\[\]|^(cluster|shared|volumes\.default|volumes\.classes|programs\.qemu_storage_daemon|nomad)(\.|$)' | sort -u
     }
     awk '/^## Configuration/ { on = 1 } on && /^```json/ { text = 1; next } text && /^```/ { exit } text' \
         "$BATS_TEST_DIRNAME/../../doc/interfaces.md" | keys >documented
