@@ -104,7 +104,8 @@ on_the_host() { (cd / && on n1 "$@" busybox sh -c "cd \$(mktemp -d) && $(attempt
     '' { outputHashMode = \"flat\"; outputHashAlgo = \"sha256\"; outputHash = \"$(sha256sum </dev/null | cut -d' ' -f1)\"; })"
     run -1 push_to n1 main:www
     [ "$(grep -oE 'reached [0-9.:]+' <<<"$output" | sort -u)" = "reached $OUTSIDE:$WEB" ]
-    flake www="throw (builtins.readFile (builtins.fetchurl \"https://$SKY_NET.255.12:4646/v1/status/leader\"))"
+    flake www="throw (builtins.readFile (builtins.fetchurl {
+        url = \"https://$SKY_NET.255.12:4646/v1/status/leader\"; sha256 = \"$(sha256sum </dev/null | cut -d' ' -f1)\"; }))"
     run -1 push_to n1 main:www
     says "unable to download 'https://$SKY_NET.255.12:4646"
 }

@@ -135,6 +135,8 @@ void ensure_in_hook(const Session& session, const Repo& repo, const BuildId& bui
 
 std::optional<Ensured> ensured_in_hook(const Session& session, const Repo& repo,
                                        const BuildId& build) {
+    std::error_code ignored; // the draft of a hook that was killed
+    std::filesystem::remove(session.build(build) / ".ensured.json.tmp", ignored);
     const auto text = read_file_if_exists(hook_note(session, build), kMostNote);
     if (!text) {
         return std::nullopt;
