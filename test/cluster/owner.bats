@@ -21,7 +21,9 @@ setup_file() {
 }
 setup() { cd "$WORK" || return; }
 teardown() { # also of a case that failed
-    [ -z "${HERE:-}" ] || cluster heal "$HERE" || true
+    [ -n "${HERE:-}" ] || return 0
+    cluster heal "$HERE" || true
+    cluster agent "$HERE" CONT 2>/dev/null || true
 }
 teardown_file() {
     local each
