@@ -54,7 +54,10 @@ kills() {
 
 # Processes that live as long as the machine, each killed while nothing else happens.
 
-list_pid() { sky-vm-run --config "$SKY_CONFIG" list </dev/null | jq -e --arg repo "$REPO" 'select(.repo == $repo and .machine == "www").pid'; }
+list_pid() {
+    sky-vm-run --config "$SKY_CONFIG" list </dev/null |
+        jq -ne --arg repo "$REPO" 'first(inputs | select(.repo == $repo and .machine == "www")).pid'
+}
 one_of() { # ROLE: the pid of that process of the machine, which there is once
     local pids offset
     case $1 in

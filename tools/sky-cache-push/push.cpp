@@ -248,6 +248,7 @@ class Again {
           quota_(static_cast<std::uint64_t>(context.config.tenant(tenant).quota.cache_mib) * kMib) {
         cache_.prepare();
         lock_.emplace(cache_.lock());
+        Staging::sweep(cache_.staging());
     }
 
     /// Throws Error where the cache has not all of it.
