@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <charconv>
 #include <csignal>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace sky::vm {
@@ -79,6 +80,21 @@ Held launch(const Vm& vm, const char* verb, const char* what) {
     const pid_t pid = read_pid(report.read.get(), what);
     static_cast<void>(launcher.wait());
     return {pid, std::move(go.write)};
+}
+
+/// A hypervisor whose virtiofsd never came ends as if by a fault of its own.
+void wait_for_share(const Running& running, pid_t pid) {
+    const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    const auto served = [&] { // it has its uid once its view stands
+        return !processes_of(running.uid + static_cast<uid_t>(MachineUid::kVirtiofsd), 1).empty();
+    };
+    auto nap = kFirstNap;
+    for (const auto end = Clock::now() + kAttachLimit; !served();
+         nap = std::min(nap * 2, kLongestNap)) {
+        if (!process || readable(process.get(), nap) || Clock::now() > end) {
+            fail(ExitCode::kSystem, "virtiofsd ended at once (see share.log)");
+        }
+    }
 }
 
 /// False when the machine died meanwhile: the supervisor sees that too, and how.
@@ -154,7 +170,9 @@ Running boot(const Vm& vm, const BootOrder& order, const BootHooks& hooks) {
     }
     net_setup(vm, "up", spec, sandbox.pid);
     if (spec.store == Spec::Store::kVirtiofs) {
-        launch(vm, "share", "virtiofsd").let_go();
+        const Held share = launch(vm, "share", "virtiofsd");
+        share.let_go();
+        wait_for_share(running, share.pid);
     }
     running.guard = sandbox.pid;
     running.guard_start = alive.guard->start;
