@@ -81,7 +81,7 @@ teardown_file() {
     [ "$status" = 0 ]
     [ "$(jq -r .state <<<"${lines[-1]}")" = stopped ]
     says "guest: power button"
-    no_process
+    wait_for no_process
     [ ! -e "$vmdir/running.json" ]
     [ ! -e "$vmdir/sock/store.sock" ]
     [ -z "$(find /sys/fs/cgroup -path '*svt/alice.infra.www' 2>/dev/null)" ]
@@ -186,7 +186,7 @@ said() {
     field_is pid "$pid"
     vm stop <<<"$(request)"
     says "guest: power button"
-    no_process
+    wait_for no_process
 }
 
 @test "with an interface: address, tap at its bridge, none inside; adopted with it, and nothing left after the stop" {
@@ -316,7 +316,7 @@ said() {
     refused '.machine = "other"' "not registered"
     run -65 --separate-stderr start '.extra = 1'
     [[ $stderr == *extra* ]]
-    no_process
+    wait_for no_process
 }
 
 @test "a deployment that can not be had stops nothing: the old one runs on, and is replaced later" {
@@ -356,7 +356,7 @@ said() {
     mv "$TOP/bzImage" "$TOP/state/store/alice/22222222222222222222222222222222-guest/bzImage"
     wait_for field_is state ready
     vm stop <<<"$(request)"
-    no_process
+    wait_for no_process
 }
 
 @test "logs: the last lines, and with follow what comes until the reader goes" {
@@ -422,6 +422,7 @@ said() {
     local mib
     start
     vm stop <<<"$(request '{"forget":true}')"
+    wait_for no_process # the supervisor ends right behind its last word
     run -0 vm gc --json
     [ "$(jq -c '[.removed_machines, .removed_volumes]' <<<"$output")" = '[["alice/infra/www"],[]]' ]
     [ ! -e "$vmdir" ]

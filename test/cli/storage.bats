@@ -87,7 +87,7 @@ mounts_of() { sed -E 's/^[^ ]+ [^ ]+ [^ ]+ [^ ]+ ([^ ]+) ([^ ]+) .*- ([^ ]+) .*/
     run ! grep -q "$vmdir/disks" /proc/self/mountinfo
     run -0 --separate-stderr vm stop <<<"$(request)"
     [ "$(jq -r .state <<<"${lines[-1]}")" = stopped ]
-    no_process
+    wait_for no_process
     [ "$(dumpe2fs -h "$volume" 2>/dev/null | awk '/^Mount count:/ { print $3 }')" = 1 ] # what the guest wrote is there
     [ -z "$(ls -A "$vmdir/disks")" ]
     [ -z "$(find /sys/fs/cgroup -path '*svs/alice.infra.www' 2>/dev/null)" ]
