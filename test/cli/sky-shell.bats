@@ -377,8 +377,8 @@ ensured() { [ "$(wc -l <"$D/log/ensure")" = "$1" ]; }
     printf '#!/bin/sh\ntouch %s/log/own-hook\n' "$D" >"$REPOS/infra.git/hooks/post-receive"
     chmod -R 755 "$REPOS/infra.git/hooks"
     push host:infra main:waits >"$D/first" 3>&- &
-    eventually grep -q 'remote: building waits' "$D/first" # the build has not ended: it waits for us
-    [ -e "$D/log/waits" ]
+    eventually grep -q 'remote: building waits' "$D/first"
+    eventually test -e "$D/log/waits" # the build has not ended: it waits for us
     touch "$D/log/go"
     wait
     [ ! -e "$D/log/own-hook" ]
