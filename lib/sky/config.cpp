@@ -147,26 +147,55 @@ void read_cell(Fields& f, CellConfig& cell) {
     set_list(f, "cgroups", cell.cgroups);
 }
 
+/// A name of Ceph's that needs no quoting wherever it stands: in a command, in a path, in JSON.
+void set_ceph_name(Fields& f, const char* key, std::string& into) {
+    set(f, key, into);
+    const auto plain = [](char x) {
+        return (x >= 'a' && x <= 'z') || (x >= 'A' && x <= 'Z') || (x >= '0' && x <= '9') ||
+               x == '-' || x == '_' || x == '.';
+    };
+    if (into.empty() || into.front() == '-' || into.front() == '.' || into.size() > 64 ||
+        !std::all_of(into.begin(), into.end(), plain)) {
+        f.wrong(key, "1 to 64 of a-z A-Z 0-9 - _ .");
+    }
+}
+
+VolumeClass read_class(Fields& f) {
+    VolumeClass made;
+    const std::string kind = f.string("kind");
+    if (kind == "leased") {
+        made.kind = VolumeClass::Kind::kLeased;
+        made.wait_s = f.integer("wait_s", 0, kMostSeconds);
+    } else if (kind == "fenced") {
+        made.kind = VolumeClass::Kind::kFenced;
+        made.driver = VolumeClass::Driver::kCeph;
+    } else if (kind != "local") {
+        f.wrong("kind", "\"local\", \"leased\" or \"fenced\"");
+    }
+    const bool ceph = made.driver == VolumeClass::Driver::kCeph;
+    const char* driver = ceph ? "ceph" : "directory";
+    if (f.has("driver") && f.string("driver") != driver) {
+        f.wrong("driver", ceph ? "\"ceph\" (the one that fences)" : "\"directory\"");
+    }
+    if (ceph) {
+        set_ceph_name(f, "pool", made.pool);
+        set_ceph_name(f, "user", made.user);
+        set(f, "conf", made.conf);
+        set(f, "keyring", made.keyring);
+    }
+    return made;
+}
+
 void read_volumes(Fields& f, VolumesConfig& volumes) {
     if (f.has("classes")) {
         volumes.classes.clear();
-        f.each_member("classes",
-                      [&](const std::string& name, const Json& value, const std::string& path) {
-                          Fields c(value, path, kCode);
-                          VolumeClass made;
-                          const std::string kind = c.string("kind");
-                          if (kind == "leased") {
-                              made.kind = VolumeClass::Kind::kLeased;
-                              made.wait_s = c.integer("wait_s", 0, kMostSeconds);
-                          } else if (kind != "local") {
-                              c.wrong("kind", "\"local\" or \"leased\"");
-                          }
-                          if (c.has("driver") && c.string("driver") != "directory") {
-                              c.wrong("driver", "\"directory\"");
-                          }
-                          c.done();
-                          volumes.classes.emplace(name_of<Volume>(name, path).str(), made);
-                      });
+        f.each_member(
+            "classes", [&](const std::string& name, const Json& value, const std::string& path) {
+                Fields c(value, path, kCode);
+                VolumeClass made = read_class(c);
+                c.done();
+                volumes.classes.emplace(name_of<Volume>(name, path).str(), std::move(made));
+            });
     }
     set(f, "default", volumes.standard);
     set(f, "keep_s", volumes.keep_s, 0, kMostKeep);
@@ -228,6 +257,9 @@ void read_small_sections(Fields& top, Config& c) {
         set(f, "mkfs_ext4", c.programs.mkfs_ext4);
         set(f, "systemd_run", c.programs.systemd_run);
         set(f, "qemu_storage_daemon", c.programs.qemu_storage_daemon);
+        set(f, "ceph", c.programs.ceph);
+        set(f, "rados", c.programs.rados);
+        set(f, "rbd", c.programs.rbd);
     });
     section(top, "accounts", [&](Fields& f) {
         set(f, "cache", c.accounts.cache);

@@ -37,7 +37,11 @@ struct Programs {
     std::filesystem::path dnsmasq = "/usr/sbin/dnsmasq";
     std::filesystem::path mkfs_ext4 = "/usr/sbin/mkfs.ext4";
     std::filesystem::path systemd_run = "/usr/bin/systemd-run"; ///< asked for where systemd is
-    std::filesystem::path qemu_storage_daemon = "/usr/bin/qemu-storage-daemon"; ///< leased volumes
+    std::filesystem::path qemu_storage_daemon =
+        "/usr/bin/qemu-storage-daemon";           ///< leased and fenced volumes
+    std::filesystem::path ceph = "/usr/bin/ceph"; ///< these three for fenced volumes
+    std::filesystem::path rados = "/usr/bin/rados";
+    std::filesystem::path rbd = "/usr/bin/rbd";
 };
 
 struct Accounts {
@@ -87,18 +91,24 @@ struct NetworkConfig {
     std::vector<std::string> dns;
 };
 
-/// Where the files of a volume lie, and who may open it.
+/// Where the volumes of a class lie, and who may open them.
 struct VolumeClass {
     enum class Kind {
         kLocal,  ///< below `state`: pinned to the host it was made on
         kLeased, ///< below `shared`: opened by the host that owns the machine and holds its lease
+        kFenced, ///< on a storage that cuts off who had it before
     };
     enum class Driver {
-        kDirectory, ///< files NAME.img in a directory
+        kDirectory, ///< files NAME.img in a directory; kLocal and kLeased
+        kCeph,      ///< RBD images; kFenced
     };
     Kind kind = Kind::kLocal;
     Driver driver = Driver::kDirectory;
     std::int64_t wait_s = 0; ///< kLeased: so long the filesystem takes a cut-off host's writes
+    std::string pool;        ///< kCeph, with all below
+    std::string user = "skyflake";                      ///< of the hosts: client.USER
+    std::filesystem::path conf = "/etc/ceph/ceph.conf"; ///< where the monitors are
+    std::filesystem::path keyring = "/etc/ceph/ceph.client.skyflake.keyring"; ///< root's alone
 };
 
 struct VolumesConfig {

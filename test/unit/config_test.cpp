@@ -67,3 +67,43 @@ TEST_CASE("every mistake in a configuration is named with its path") {
     CHECK(with("/v", 2) == "v: expected a whole number from 1 to 1");
     CHECK(refusal(Json::array()) == ": expected an object");
 }
+
+TEST_CASE("a fenced class says where its images are, and no other does") {
+    const auto parsed = [](const char* text) {
+        Json config = good();
+        config["volumes"] = {{"default", "it"}, {"classes", {{"it", parse_json(text, 512, "it")}}}};
+        return parse_config(dump_json(config), "/c.json").volumes.classes.at("it");
+    };
+    const auto wrong = [](const char* text) {
+        Json config = good();
+        config["volumes"] = {{"default", "it"}, {"classes", {{"it", parse_json(text, 512, "it")}}}};
+        return refusal(config);
+    };
+    const auto least = parsed(R"({"kind":"fenced","pool":"vm.ssd"})");
+    CHECK(least.kind == VolumeClass::Kind::kFenced);
+    CHECK(least.driver == VolumeClass::Driver::kCeph);
+    CHECK(least.pool == "vm.ssd");
+    CHECK(least.user == "skyflake");
+    CHECK(least.conf == "/etc/ceph/ceph.conf");
+    const auto all = parsed(R"({"kind":"fenced","driver":"ceph","pool":"p","user":"sky-hosts",
+                                "conf":"/c/ceph.conf","keyring":"/c/key"})");
+    CHECK(all.user == "sky-hosts");
+    CHECK(all.conf == "/c/ceph.conf");
+    CHECK(all.keyring == "/c/key");
+    CHECK(parsed(R"({"kind":"leased","driver":"directory","wait_s":3})").wait_s == 3);
+    CHECK(wrong(R"({"kind":"fenced"})") ==
+          "volumes.classes.it.pool: expected 1 to 64 of a-z A-Z 0-9 - _ .");
+    CHECK(wrong(R"({"kind":"fenced","pool":"-x"})").find("classes.it.pool: ") != std::string::npos);
+    CHECK(wrong(R"({"kind":"fenced","pool":"a/b"})").find(".pool: ") != std::string::npos);
+    CHECK(wrong(R"({"kind":"fenced","pool":"p","keyring":"key"})") ==
+          "volumes.classes.it.keyring: expected an absolute path");
+    CHECK(wrong(R"({"kind":"fenced","pool":"p","driver":"directory"})") ==
+          "volumes.classes.it.driver: expected \"ceph\" (the one that fences)");
+    CHECK(wrong(R"({"kind":"local","driver":"ceph"})") ==
+          "volumes.classes.it.driver: expected \"directory\"");
+    CHECK(wrong(R"({"kind":"local","pool":"p"})") == "volumes.classes.it.pool: unknown key");
+    CHECK(wrong(R"({"kind":"fenced","pool":"p","wait_s":3})") ==
+          "volumes.classes.it.wait_s: unknown key");
+    CHECK(wrong(R"({"kind":"shared"})") ==
+          "volumes.classes.it.kind: expected \"local\", \"leased\" or \"fenced\"");
+}

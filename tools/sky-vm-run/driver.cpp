@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/driver.hpp>
 
+#include <sky/error.hpp>
 #include <sky/json.hpp>
 
 #include <nlohmann/json.hpp>
@@ -57,6 +58,7 @@ bool by_process(const VolumeClass& of) noexcept {
     case VolumeClass::Kind::kLocal:
         return false;
     case VolumeClass::Kind::kLeased:
+    case VolumeClass::Kind::kFenced:
         return true;
     }
     return true;
@@ -66,8 +68,10 @@ std::unique_ptr<VolumeDriver> driver_of(const VolumeClass& of, const fs::path& d
     switch (of.driver) {
     case VolumeClass::Driver::kDirectory:
         return std::make_unique<DirectoryDriver>(directory);
+    case VolumeClass::Driver::kCeph:
+        break;
     }
-    return nullptr;
+    fail(ExitCode::kConfig, "fenced volumes are not to be had yet (use another class)");
 }
 
 } // namespace sky::vm

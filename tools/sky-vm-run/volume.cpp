@@ -179,6 +179,9 @@ void check_volumes(const Config& config, const Spec& spec, const Registry::Machi
     for (const auto& disk : spec.volumes) {
         const auto& of = config.volumes.classes.at(disk.storage_class); // check_spec() saw it
         const fs::path directory = state.volumes(spec.path, of.kind);
+        if (by_process(of)) {
+            static_cast<void>(driver_of(of, directory));
+        }
         const fs::path file = directory / (disk.name.str() + ".img");
         const Fd fd = open_volume(file);
         const auto size = fd ? std::optional(size_of(fd, file)) : std::nullopt;
