@@ -12,8 +12,46 @@ let
   # A path of this source goes to the store, one that is there already stays as it is.
   stored = path: if builtins.isPath path then "${path}" else toString path;
 
-  # virtiofsd runs in a view of its own, which holds a machine's closure and this.
-  helpers = pkgs.closureInfo { rootPaths = [ pkgs.virtiofsd ]; };
+  # virtiofsd and the storage process run in views of their own, which hold this, and of a machine its closure or volumes.
+  helpers = pkgs.closureInfo {
+    rootPaths = [
+      pkgs.virtiofsd
+    ]
+    ++ lib.optionals cfg.storage.shares [
+      cfg.storage.daemon
+      cfg.package # sky-fusermount
+    ];
+  };
+
+  # How the tools reach Nomad: the agent of this host, then the servers.
+  nomad =
+    let
+      inherit (cfg.nomad) tls;
+      url =
+        address:
+        "${if tls.enable then "https" else "http"}://${
+          if lib.hasInfix ":" address then "[${address}]" else address
+        }:4646";
+      inherit (cfg.nomad) servers;
+      addressOf = name: if name == cfg.host then "127.0.0.1" else cfg.nodes.${name}.address;
+      # An agent that is no server has a certificate of another name.
+      own = lib.filter (name: name == cfg.host) servers;
+    in
+    {
+      addresses = map (name: url (addressOf name)) (lib.unique (own ++ servers));
+      ca = if tls.enable then tls.ca else null;
+      cert = if tls.enable then tls.clientCert else null;
+      key = if tls.enable then tls.clientKey else null;
+      tls_name = if tls.enable then "server.${cfg.nomad.region}.nomad" else null;
+      inherit (cfg.nomad) region datacenters;
+      node_pool = cfg.nomad.nodePool;
+      deploy_token = cfg.nomad.tokens.deploy;
+      host_token = cfg.nomad.tokens.host;
+      vcpu_mhz = cfg.nomad.vcpuMhz;
+      overhead_mib = cfg.nomad.overhead;
+      place_s = cfg.nomad.placeTimeout;
+      lease_s = cfg.nomad.leaseTime;
+    };
 
   # The tools judge the file while the system is built, so a bad one never reaches the host.
   file =
@@ -67,6 +105,9 @@ in
         dnsmasq = "${pkgs.dnsmasq}/bin/dnsmasq";
         mkfs_ext4 = "${pkgs.e2fsprogs}/bin/mkfs.ext4";
         systemd_run = "${config.systemd.package}/bin/systemd-run";
+      }
+      // lib.optionalAttrs cfg.storage.shares {
+        qemu_storage_daemon = "${cfg.storage.daemon}/bin/qemu-storage-daemon";
       };
       program_roots = [ ];
       accounts = {
@@ -119,13 +160,29 @@ in
         mem_mib = cfg.cells.mem;
         cgroups = [ ]; # the limits are those of the tenants' slices
       };
-      volumes.keep_s = cfg.storage.keepVolumes;
+      shared = if cfg.storage.shared == null then cfg.storage.directory else cfg.storage.shared;
+      cluster = lib.unique cfg.clusterNetworks;
+      volumes = {
+        default = cfg.storage.defaultClass;
+        classes = mapAttrs (
+          _: class:
+          {
+            inherit (class) kind;
+          }
+          // lib.optionalAttrs (class.kind == "leased") {
+            driver = "directory";
+            wait_s = class.waitTime;
+          }
+        ) cfg.storage.classes;
+        keep_s = cfg.storage.keepVolumes;
+      };
       networks = mapAttrs (_: network: {
         mode = "bridge";
         inherit (network) mtu masquerade dns;
         ipv4 = network.ipv4;
         tenant_prefix = network.tenantPrefix;
       }) cfg.networks;
+      nomad = if cfg.nomad.enable then nomad else null;
     };
   };
 

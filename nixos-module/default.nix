@@ -7,12 +7,17 @@
     ./tenants.nix
     ./ssh.nix
     ./sudo.nix
+    ./nodes.nix
+    ./secrets.nix
+    ./nomad.nix
     ./storage.nix
     ./machines.nix
     ./deploy.nix
     ./cells.nix
     ./networks.nix
     ./resources.nix
+    ./firewall.nix
+    ./metrics.nix
     ./units.nix
     ./gc.nix
   ];

@@ -19,6 +19,11 @@ in
     cidr4 = types.strMatching "([0-9]{1,3}\\.){3}[0-9]{1,3}/[0-9]{1,2}";
     cidr = types.strMatching "[0-9a-fA-F.:]+(/[0-9]{1,3})?";
     address = types.strMatching "[0-9a-fA-F.:]+";
+    directory = types.strMatching "(/[A-Za-z0-9._+-]+)+";
+    # A file that is there at run time, never in the store, where everybody could read it.
+    secret = types.addCheck (types.strMatching "(/[A-Za-z0-9._+-]+)+") (
+      path: builtins.match "${builtins.storeDir}/.*" path == null
+    );
     mib = between 0 kMostMib;
     mibAtLeast = least: between least kMostMib;
     seconds = between 1 kMostSeconds;

@@ -4,11 +4,37 @@ let
   cfg = config.skyflake;
   sky = import ./lib.nix { inherit lib; };
   inherit (sky) option;
+  inherit (lib) types;
+  inherit (cfg) reserve;
+
+  # Inside of system.slice: what a slice keeps counts as far as those above it keep as much.
+  service = mem: weight: {
+    sliceConfig = {
+      MemoryMin = "${toString mem}M";
+      CPUWeight = weight;
+      IOWeight = weight;
+    };
+  };
 in
 {
   options.skyflake.reserve = {
     mem = option sky.types.mib 1024 4096 ''
       Memory in MiB that the services of the host keep, whatever machines and builds take.
+    '';
+    nomadMem = option sky.types.mib (if cfg.nomad.enable then 1024 else 0) 2048 ''
+      Memory in MiB that Nomad keeps on a host of a cluster: its agent, and 30 a machine.
+    '' // {
+      defaultText = lib.literalMD "1024 in a cluster";
+    };
+    cephMem = option sky.types.mib 0 16384 ''
+      Memory in MiB that Ceph's services keep: for each OSD its `osd_memory_target` and a quarter more, 1 GiB for a monitor, and
+      what an MDS caches.
+    '';
+    buildMem = option sky.types.mib 4096 16384 ''
+      Memory in MiB that Nomad gives to no machine, so that tenants' builds find some.
+    '';
+    cores = option (types.nullOr (types.strMatching "[0-9,-]+")) null "0-1" ''
+      Processors that no machine runs on in a cluster: the host's, Nomad's and Ceph's.
     '';
     cpuWeight = option (sky.types.between 100 10000) 1000 500 ''
       Share of the processors that the services of the host get when all of them are busy; machines together have 100.
@@ -29,11 +55,12 @@ in
       system = {
         overrideStrategy = "asDropin";
         sliceConfig = {
-          MemoryMin = "${toString cfg.reserve.mem}M";
-          CPUWeight = cfg.reserve.cpuWeight;
+          MemoryMin = "${toString (reserve.mem + reserve.nomadMem + reserve.cephMem)}M";
+          CPUWeight = reserve.cpuWeight;
         };
       };
     }
+    // lib.optionalAttrs cfg.nomad.enable { system-nomad = service reserve.nomadMem 500; }
     # After 10-defaults.conf of all users' slices, by its name.
     // lib.mapAttrs' (
       _: user:

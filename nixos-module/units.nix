@@ -7,7 +7,9 @@
 }:
 let
   cfg = config.skyflake;
-  tool = name: "${cfg.package}/bin/${name} --config /etc/skyflake/config.json";
+  tool =
+    name:
+    "${cfg.package}/bin/${name} ${lib.optionalString cfg.debug "-v "}--config /etc/skyflake/config.json";
 in
 {
   config = lib.mkIf cfg.enable {
@@ -24,7 +26,9 @@ in
         "nftables.service"
         "firewall.service"
       ];
-      unitConfig.RequiresMountsFor = [ cfg.storage.directory ];
+      unitConfig.RequiresMountsFor = lib.unique (
+        [ cfg.storage.directory ] ++ lib.optional (cfg.storage.shared != null) cfg.storage.shared
+      );
       restartTriggers = [ cfg.configFile ];
       serviceConfig = {
         Type = "oneshot";
@@ -42,18 +46,25 @@ in
     systemd.services.skyflake-reconcile = {
       description = "Skyflake: start what should run, stop what should not";
       wantedBy = [ "multi-user.target" ];
-      wants = [ "network-online.target" ];
+      wants = [ "network-online.target" ] ++ lib.optional cfg.nomad.enable "nomad.service";
       requires = [ "skyflake-host.service" ];
       after = [
         "skyflake-host.service"
         "network-online.target"
-      ];
+      ]
+      ++ lib.optional cfg.nomad.enable "nomad.service";
       restartTriggers = [ cfg.configFile ];
       serviceConfig = {
         Type = "oneshot";
         RemainAfterExit = true; # a switch starts it again only for another configuration
         TimeoutStartSec = "30min";
         ExecStart = "${tool "sky-nomad-submit"} reconcile";
+      }
+      # Nomad may have no leader yet. A machine that is at fault, or a configuration, is not better the next time.
+      // lib.optionalAttrs cfg.nomad.enable {
+        Restart = "on-failure";
+        RestartSec = 30;
+        RestartPreventExitStatus = "1 64 65 70 77 78";
       };
     };
   };

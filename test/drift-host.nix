@@ -1,6 +1,7 @@
 # What test/drift-host looks at: files of a few hosts, made with the nixpkgs at a path.
 { nixpkgs }:
 let
+  lib = import (nixpkgs + "/lib");
   system =
     module:
     import (nixpkgs + "/nixos/lib/eval-config.nix") {
@@ -56,8 +57,14 @@ let
     "skyflake-gc.service"
     "skyflake-gc.timer"
     "skyflake-host.service"
+    "skyflake-lease.service"
+    "skyflake-metrics.service"
+    "skyflake-metrics.timer"
     "skyflake-reconcile.service"
+    "skyflake-secrets.service"
+    "nomad.service"
     "system.slice"
+    "system-nomad.slice"
     "user-3001.slice"
   ];
 
@@ -115,6 +122,10 @@ let
         );
         "firewall.nft" = "table inet nixos-fw {\n${nftables.tables.nixos-fw.content}\n}\n";
       }
+      // (if config.services.nomad.enable then {
+        "nomad.json" = builtins.toJSON config.services.nomad.settings;
+        "hosts.json" = builtins.toJSON config.networking.hosts;
+      } else { })
       // builtins.listToAttrs (
         map (name: {
           name = "authorized_keys.${name}";
@@ -129,6 +140,32 @@ let
       )
     );
 
+  cluster = {
+    # As the handbook says it.
+    nixpkgs.config.allowUnfreePredicate = package: lib.getName package == "nomad";
+    skyflake = {
+      nodes = {
+        n1.address = "10.0.0.1";
+        n2.address = "10.0.0.2";
+        n3.address = "10.0.0.3";
+      };
+      nomad.enable = true;
+      storage = {
+        shared = "/srv/skyflake";
+        defaultClass = "shared";
+        classes.local.kind = "local";
+        classes.shared = {
+          kind = "leased";
+          waitTime = 30;
+        };
+      };
+      users.alice = {
+        uid = 3001;
+        sshKeys = [ (key "alice@laptop") ];
+      };
+    };
+  };
+
   refusalsOf = config: {
     "refusals.json" = builtins.toJSON (
       map (each: each.message) (builtins.filter (each: !each.assertion) config.assertions)
@@ -141,6 +178,73 @@ in
     skyflake.users.alice = {
       uid = 3001;
       sshKeys = [ (key "alice@laptop") ];
+    };
+  });
+
+  # Three hosts, as the handbook grows a cluster; one of them.
+  cluster = filesOf (evaluate cluster);
+  # A host beside five servers, that is none itself, every option of a cluster another than its default.
+  cluster-most = filesOf (evaluate {
+    imports = [ cluster ];
+    skyflake = {
+      host = "n7";
+      nodes = {
+        n4.address = "10.0.0.4";
+        n5.address = "10.0.0.5";
+        n6.address = "2001:db8::6";
+        n7.address = "10.0.0.7";
+      };
+      clusterNetworks = [ "10.0.1.0/24" ];
+      secrets = "/run/keys/skyflake";
+      debug = true;
+      metrics = {
+        enable = true;
+        calendar = "*:0/5";
+      };
+      nomad = {
+        servers = [
+          "n1"
+          "n2"
+          "n3"
+          "n4"
+          "n5"
+        ];
+        clients = [
+          "n6"
+          "n7"
+        ];
+        region = "europe";
+        datacenter = "rack-3";
+        datacenters = [ "rack-3" ];
+        nodePool = "fast";
+        meta.rack = "a";
+        tls = {
+          ca = "/run/keys/ca.pem";
+          cert = "/run/keys/agent.pem";
+          key = "/run/keys/agent.key";
+          clientCert = "/run/keys/cli.pem";
+          clientKey = "/run/keys/cli.key";
+        };
+        gossip = null;
+        tokens = {
+          deploy = "/run/keys/deploy.token";
+          host = "/run/keys/host.token";
+        };
+        heartbeat = {
+          ttl = 5;
+          grace = 30;
+          failoverTtl = 60;
+        };
+        leaseTime = 60;
+        placeTimeout = 300;
+        vcpuMhz = 500;
+        overhead = 256;
+      };
+      reserve = {
+        nomadMem = 2048;
+        buildMem = 16384;
+        cores = "0-1";
+      };
     };
   });
 
@@ -229,6 +333,32 @@ in
     };
 
   reference = optionsOf (system { });
+
+  # What a cluster can not be.
+  refused-cluster = refusalsOf (evaluate {
+    networking.nftables.enable = false;
+    skyflake = {
+      host = "n9";
+      nodes = {
+        n1.address = "10.0.0.1";
+        n2.address = "10.0.0.1";
+        "Not a name".address = "10.0.0.3";
+      };
+      nomad = {
+        enable = true;
+        servers = [
+          "n1"
+          "n2"
+        ];
+        clients = [ "n8" ];
+        heartbeat.ttl = 20;
+      };
+      storage = {
+        defaultClass = "shared";
+        classes."Not a name".kind = "leased";
+      };
+    };
+  });
 
   # What is not taken, each with its sentence.
   refused = refusalsOf (

@@ -8,7 +8,8 @@ setup() {
     cd "$BATS_TEST_TMPDIR" || return
 }
 
-hosts=(least most)
+hosts=(least most cluster cluster-most)
+clusters=(cluster cluster-most)
 
 # config.json as the system's build leaves it: with what virtiofsd runs from.
 config() { # HOST
@@ -30,15 +31,20 @@ config() { # HOST
 
 @test "nixos: every key that the configuration of one host has is written, so every default is the module's" {
     # doc/interfaces.md shows one of each; what stands below a name of the operator's is compared without the name.
-    # The module has no cluster yet: cluster, shared, volumes' classes, who opens those, and nomad keep what they are without a word.
     keys() {
         jq -r '[paths | map(if type == "number" then "[]" else . end) | join(".")] | unique[]' |
-            sed -E 's/^(tenants|networks)\.[^.]+/\1.NAME/; s/^cell\.inputs\..*/cell.inputs/' |
-            grep -vE '\.\[\]|^(cluster|shared|volumes\.default|volumes\.classes|programs\.qemu_storage_daemon|nomad)(\.|$)' | sort -u
+            sed -E 's/^(tenants|networks|volumes\.classes)\.[^.]+/\1.NAME/; s/^(cell\.inputs|volumes\.classes\.NAME)\..*/\1/' |
+            grep -vE '\.\[\]|^nomad\.' | sort -u
     }
     awk '/^## Configuration/ { on = 1 } on && /^```json/ { text = 1; next } text && /^```/ { exit } text' \
         "$BATS_TEST_DIRNAME/../../doc/interfaces.md" | keys >documented
-    config most | keys >written
+    config cluster-most | keys >written
+    [ -s documented ]
+    diff documented written
+    # And of a cluster.
+    awk '/^## Cluster/ { on = 1 } on && /^```json/ { text = 1; next } text && /^```/ { exit } text' \
+        "$BATS_TEST_DIRNAME/../../doc/interfaces.md" | sed '1s/^/{/; $s/$/}/' | jq -r '.nomad | keys[]' >documented
+    config cluster-most | jq -r '.nomad | keys[]' >written
     [ -s documented ]
     diff documented written
 }
@@ -123,6 +129,69 @@ effective() { # USER
     cmp "$GOLDEN/least/sudoers" "$GOLDEN/most/sudoers"
 }
 
+@test "nixos: nomad takes its agents' settings, which are those of the tools' configuration" {
+    local host nomad
+    nomad=$("$BATS_TEST_DIRNAME/../lib/nomad" "${SKY_CACHE:-$BATS_TEST_DIRNAME/../../build/cache}")
+    for host in "${clusters[@]}"; do
+        cp "$GOLDEN/$host/nomad.json" agent.json
+        "$nomad" config validate agent.json
+        jq -e --slurpfile own "$GOLDEN/$host/config.json" '$own[0] as $own | .bind_addr as $address |
+            .name == $own.host and .region == $own.nomad.region and .acl.enabled and .client.enabled
+            and .client.node_pool == $own.nomad.node_pool
+            and (.client.max_kill_timeout | rtrimstr("s") | tonumber) >= $own.machine.stop_s + 15
+            and (.tls | .http and .rpc and .verify_server_hostname and .verify_https_client)
+            and .plugin[0].raw_exec[0].config[0].enabled
+            and (.leave_on_interrupt or .leave_on_terminate | not)
+            and ($own.cluster | index($address + "/32")) != null' agent.json
+    done
+    jq -e '.server | .enabled and .bootstrap_expect == 3 and (.server_join.retry_join | length == 3)' "$GOLDEN/cluster/nomad.json"
+    jq -e '.server.enabled | not' "$GOLDEN/cluster-most/nomad.json"
+    # The agent of this host first, if its certificate has the name.
+    [ "$(jq -r '.nomad.addresses[0]' "$GOLDEN/cluster/config.json")" = https://127.0.0.1:4646 ]
+    [ "$(jq -r '.nomad.addresses[0]' "$GOLDEN/cluster-most/config.json")" = https://10.0.0.1:4646 ]
+    # It does judge.
+    jq '.client.reserved = {memory: "much"}' "$GOLDEN/cluster/nomad.json" >agent.json
+    run ! "$nomad" config validate agent.json
+}
+
+@test "nixos: hosts of a cluster let each other in, and know each other by name" {
+    grep -qF 'ip saddr { 10.0.0.2, 10.0.0.3 } tcp dport { 4646, 4647, 4648 } accept' "$GOLDEN/cluster/firewall.nft"
+    grep -qF 'ip6 saddr { 2001:db8::6 } tcp dport { 4646, 4647 } accept' "$GOLDEN/cluster-most/firewall.nft"
+    run ! grep -qE '464[678]' "$GOLDEN/least/firewall.nft"
+    [ "$(jq -c '[."10.0.0.2"[], ."10.0.0.3"[]]' "$GOLDEN/cluster/hosts.json")" = '["n2","n3"]' ]
+}
+
+@test "nixos: a host that lacks a secret says which; the others get their owner" {
+    local script=$BATS_TEST_DIRNAME/../../nixos-module/scripts/secrets.sh
+    echo x >ca.pem
+    echo x >agent.key
+    run -78 sh "$script" needed root "$PWD/ca.pem" needed root "$PWD/agent.pem" needed games "$PWD/agent.key" later root "$PWD/host.token"
+    [[ $output == *"not there: '$PWD/agent.pem' "* ]]
+    [ "$(stat -c %U:%a agent.key ca.pem | xargs)" = "games:400 root:444" ]
+    echo x >agent.pem
+    run -0 sh "$script" needed root "$PWD/agent.pem" later root "$PWD/host.token"
+    [ -z "$output" ]
+}
+
+@test "nixos: machines are counted by tenant and state, and a scheduler that is away is told" {
+    local script=$BATS_TEST_DIRNAME/../../nixos-module/scripts/metrics.sh
+    # In the place of the tool, with answers as it gives them: judged is the script.
+    printf '%s\n' '#!/bin/sh' '[ "$*" = "--config /etc/skyflake/config.json status --all --json" ] || exit 64' \
+        'echo '\''{"machine":"alice/infra/www","state":"running","restarts":2}'\' \
+        'echo '\''{"machine":"alice/infra/db","state":"running","restarts":0}'\' \
+        'echo '\''{"machine":"bob/x/y","state":"failed","restarts":0}'\' >status
+    chmod +x status
+    env -u SKY_CONFIG sh "$script" ./status out.prom
+    grep -qx 'skyflake_up 1' out.prom
+    grep -qx 'skyflake_machines{tenant="alice",state="running"} 2' out.prom
+    grep -qx 'skyflake_machines{tenant="bob",state="failed"} 1' out.prom
+    grep -qx 'skyflake_machine_restarts{machine="alice/infra/www"} 2' out.prom
+    printf '#!/bin/sh\nexit 69\n' >status
+    env -u SKY_CONFIG sh "$script" ./status out.prom
+    grep -qx 'skyflake_up 0' out.prom
+    run ! grep -q '^skyflake_machines{' out.prom
+}
+
 @test "nixos: nft takes the firewall with our rules" {
     local host prefix
     for host in "${hosts[@]}"; do
@@ -137,8 +206,11 @@ effective() { # USER
     local host unit bin=${SKY_BIN:-$PWD}
     for host in "${hosts[@]}"; do
         rm -rf units && mkdir units
-        for unit in "$GOLDEN/$host"/skyflake-*; do
-            sed -E "s#=(-?)/nix/store/skyflake/bin/#=\1$bin/#; s#=/nix/store/coreutils/bin/#=/bin/#; /^Environment=/d" "$unit" >"units/${unit##*/}"
+        for unit in "$GOLDEN/$host"/skyflake-* "$GOLDEN/$host"/nomad.service; do
+            [ -e "$unit" ] || continue
+            # Where the store has a program this machine has its own.
+            sed -E "s#=(-?)/nix/store/skyflake/bin/#=\1$bin/#; s#=/nix/store/(coreutils|bash)/bin/#=/bin/#
+                s#=/nix/store/nomad/bin/nomad#=/bin/true#; /^Environment=/d" "$unit" >"units/${unit##*/}"
         done
         mkdir -p units/user-3001.slice.d units/system.slice.d
         cp "$GOLDEN/$host/user-3001.slice" units/user-3001.slice.d/overrides.conf
@@ -149,7 +221,7 @@ effective() { # USER
         grep '^ExecStart=' units/skyflake-host.service | tail -n 1 | grep -q ' /etc/ssh/authorized_keys.d /run/skyflake/keys$'
         grep -qx 'RuntimeDirectory=skyflake' units/skyflake-host.service
         # What it only warns of is an error too, where it is about ours.
-        run ! grep -E '(skyflake-|user-3001)[^ ]*:' out
+        run ! grep -E '(skyflake-|user-3001|nomad)[^ ]*:' out
     done
     sed -i 's/^Type=oneshot/Type=oneshoe/' units/skyflake-host.service
     SYSTEMD_UNIT_PATH="$PWD/units:" systemd-analyze verify --man=no units/skyflake-host.service >out 2>&1 || true
@@ -171,6 +243,9 @@ effective() { # USER
     local host
     for host in "${hosts[@]}"; do [ "$(jq -c . "$GOLDEN/$host/warnings.json")" = '[]' ]; done
     [ "$(jq '[.[] | select(startswith("skyflake"))] | length' "$GOLDEN/refused/refusals.json")" = 9 ]
+    [ "$(jq '[.[] | select(startswith("skyflake"))] | length' "$GOLDEN/refused-cluster/refusals.json")" = 12 ]
+    # Whoever may not run Nomad is told what to say.
+    jq -r '.[]' "$GOLDEN/refused-cluster/refusals.json" | grep -F 'allowUnfreePredicate'
 }
 
 @test "nixos: the package is made with all that CMake installs" {
