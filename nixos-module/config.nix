@@ -108,7 +108,10 @@ in
       }
       // lib.optionalAttrs cfg.storage.shares {
         qemu_storage_daemon = "${cfg.storage.daemon}/bin/qemu-storage-daemon";
-      };
+      }
+      // lib.optionalAttrs cfg.storage.fenced (
+        lib.genAttrs [ "ceph" "rados" "rbd" ] (name: "${cfg.ceph.package}/bin/${name}")
+      );
       program_roots = [ ];
       accounts = {
         cache = "skyflake-cache";
@@ -172,6 +175,15 @@ in
           // lib.optionalAttrs (class.kind == "leased") {
             driver = "directory";
             wait_s = class.waitTime;
+          }
+          // lib.optionalAttrs (class.kind == "fenced") {
+            driver = "ceph";
+            inherit (class)
+              pool
+              user
+              conf
+              keyring
+              ;
           }
         ) cfg.storage.classes;
         keep_s = cfg.storage.keepVolumes;

@@ -11,6 +11,7 @@
     ./secrets.nix
     ./nomad.nix
     ./storage.nix
+    ./ceph.nix
     ./machines.nix
     ./deploy.nix
     ./cells.nix

@@ -25,9 +25,20 @@ let
       (file "later" "skyflake-deploy" nomad.tokens.deploy)
       (file "later" "root" nomad.tokens.host)
     ]
-  );
+    ++ map (class: file "needed" "root" class.keyring) (
+      lib.filter (class: class.kind == "fenced") (lib.attrValues cfg.storage.classes)
+    )
+  )
+  ++ map (each: file each.when each.owner each.path) cfg.neededSecrets;
 in
 {
+  options.skyflake.neededSecrets = mkOption {
+    type = types.listOf (types.attrsOf types.str);
+    default = [ ];
+    internal = true;
+    description = "Files of other parts: when (`needed` or `later`), owner, path.";
+  };
+
   options.skyflake.secrets = mkOption {
     type = sky.types.secret;
     default = "/var/lib/skyflake-secrets";

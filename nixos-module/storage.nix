@@ -17,12 +17,41 @@ let
         type = types.enum [
           "local"
           "leased"
+          "fenced"
         ];
         example = "leased";
         description = ''
           `local`: files in this host's own directory; the machine stays on the host that made them. `leased`: files in the
-          directory that the hosts share, written by the host that holds its lease, and moved with the machine.
+          directory that the hosts share, written by the host that holds its lease, and moved with the machine. `fenced`: images
+          on Ceph, which cuts off the host that had them before.
         '';
+      };
+      pool = mkOption {
+        type = types.nullOr (types.strMatching "[A-Za-z0-9._-]{1,64}");
+        default = null;
+        example = "skyflake";
+        description = "Of a `fenced` class: Ceph's pool.";
+      };
+      user = mkOption {
+        type = types.strMatching "[A-Za-z0-9._-]{1,64}";
+        default = "skyflake";
+        example = "hosts";
+        description = ''
+          Of a `fenced` class: the hosts' user, `client.USER`, with the caps `mon 'profile rbd'` and `osd 'profile rbd pool=POOL'`.
+        '';
+      };
+      conf = mkOption {
+        type = sky.types.directory;
+        default = "/etc/ceph/ceph.conf";
+        example = "/etc/ceph/other.conf";
+        description = "Of a `fenced` class: where the monitors are.";
+      };
+      keyring = mkOption {
+        type = sky.types.secret;
+        default = "${cfg.secrets}/ceph.client.skyflake.keyring";
+        defaultText = lib.literalExpression ''"''${config.skyflake.secrets}/ceph.client.skyflake.keyring"'';
+        example = "/run/keys/ceph.client.hosts.keyring";
+        description = "Of a `fenced` class: the key of that user, root's alone.";
       };
       waitTime = mkOption {
         type = types.nullOr sky.types.secondsOrNone;
@@ -36,7 +65,9 @@ let
     };
   };
 
-  shares = lib.any (class: class.kind != "local") (lib.attrValues cfg.storage.classes);
+  ofKind = kind: lib.filter (class: class.kind == kind) (lib.attrValues cfg.storage.classes);
+  fenced = ofKind "fenced" != [ ];
+  shares = fenced || ofKind "leased" != [ ];
 in
 {
   options.skyflake.storage = {
@@ -99,16 +130,22 @@ in
 
     daemon = mkOption {
       type = types.package;
-      default = pkgs.qemu-utils.override { fuseSupport = true; };
-      defaultText = lib.literalExpression "pkgs.qemu-utils.override { fuseSupport = true; }";
-      example = lib.literalExpression "pkgs.qemu";
+      default = pkgs.qemu-utils.override {
+        fuseSupport = true;
+        cephSupport = fenced;
+      };
+      defaultText = lib.literalMD "`pkgs.qemu-utils` with FUSE, and with Ceph where a class is `fenced`";
+      example = lib.literalExpression "pkgs.qemu_full";
       description = ''
-        QEMU's tools, with FUSE: `qemu-storage-daemon` opens each machine's shared volumes, outside of its sandbox. Used where a
-        class is shared.
+        QEMU's tools, with FUSE: `qemu-storage-daemon` opens each machine's leased and fenced volumes, outside of its sandbox.
       '';
     };
 
-    shares = option types.bool shares true "Whether a class is shared." // {
+    shares = option types.bool shares true "Whether a class is one of several hosts." // {
+      internal = true;
+      readOnly = true;
+    };
+    fenced = option types.bool fenced true "Whether a class is Ceph's." // {
       internal = true;
       readOnly = true;
     };
@@ -129,6 +166,12 @@ in
           lib.attrValues cfg.storage.classes
         );
         message = "skyflake.storage.classes: waitTime is for a leased class, and it must have one";
+      }
+      {
+        assertion = lib.all (class: (class.kind == "fenced") == (class.pool != null)) (
+          lib.attrValues cfg.storage.classes
+        );
+        message = "skyflake.storage.classes: pool is for a fenced class, and it must have one";
       }
       {
         assertion = cfg.nomad.enable -> cfg.storage.shared != null;

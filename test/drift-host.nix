@@ -240,6 +240,13 @@ in
         vcpuMhz = 500;
         overhead = 256;
       };
+      storage.classes.rbd = {
+        kind = "fenced";
+        pool = "machines";
+        user = "hosts";
+        conf = "/etc/ceph/other.conf";
+        keyring = "/run/keys/ceph.client.hosts.keyring";
+      };
       reserve = {
         nomadMem = 2048;
         buildMem = 16384;
@@ -356,6 +363,7 @@ in
       storage = {
         defaultClass = "shared";
         classes."Not a name".kind = "leased";
+        classes.fenced.kind = "fenced";
       };
     };
   });
