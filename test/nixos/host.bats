@@ -130,11 +130,10 @@ effective() { # USER
 }
 
 @test "nixos: nomad takes its agents' settings, which are those of the tools' configuration" {
-    local host nomad
-    nomad=$("$BATS_TEST_DIRNAME/../lib/nomad" "${SKY_CACHE:-$BATS_TEST_DIRNAME/../../build/cache}")
+    local host
     for host in "${clusters[@]}"; do
         cp "$GOLDEN/$host/nomad.json" agent.json
-        "$nomad" config validate agent.json
+        "$NOMAD" config validate agent.json
         jq -e --slurpfile own "$GOLDEN/$host/config.json" '$own[0] as $own | .bind_addr as $address |
             .name == $own.host and .region == $own.nomad.region and .acl.enabled and .client.enabled
             and .client.node_pool == $own.nomad.node_pool
@@ -151,7 +150,7 @@ effective() { # USER
     [ "$(jq -r '.nomad.addresses[0]' "$GOLDEN/cluster-most/config.json")" = https://10.0.0.1:4646 ]
     # It does judge.
     jq '.client.reserved = {memory: "much"}' "$GOLDEN/cluster/nomad.json" >agent.json
-    run ! "$nomad" config validate agent.json
+    run ! "$NOMAD" config validate agent.json
 }
 
 @test "nixos: hosts of a cluster let each other in, and know each other by name" {
