@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <sky/config-networks.hpp>
 #include <sky/config.hpp>
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
@@ -95,27 +96,6 @@ void read_tenants(Fields& top, Config& config) {
                 fail(ExitCode::kConfig, "{}.uid: another tenant has it", path);
             }
             config.tenants.emplace(name_of<Tenant>(name, path), tenant);
-        },
-        true);
-}
-
-void read_networks(Fields& top, Config& config) {
-    top.each_member(
-        "networks",
-        [&](const std::string& name, const Json& value, const std::string& path) {
-            Fields f(value, path, kCode);
-            NetworkConfig network;
-            set(f, "mode", network.mode);
-            if (network.mode != "bridge") {
-                f.wrong("mode", "\"bridge\"");
-            }
-            network.ipv4 = f.string("ipv4");
-            set(f, "tenant_prefix", network.tenant_prefix, 8, 30);
-            set(f, "mtu", network.mtu, 576, 65521);
-            network.masquerade = f.boolean_or("masquerade", network.masquerade);
-            set_list(f, "dns", network.dns);
-            f.done();
-            config.networks.emplace(name_of<Network>(name, path), network);
         },
         true);
 }

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <sys/types.h>
@@ -82,13 +83,39 @@ struct CellConfig {
     std::vector<std::filesystem::path> cgroups;
 };
 
+/// A network that machines ask for by name: a segment per tenant, or one for all.
 struct NetworkConfig {
-    std::string mode = "bridge";
-    std::string ipv4; ///< CIDR
+    enum class Mode {
+        kBridge, ///< a bridge per segment, on this host alone (or as far as `uplink` reaches)
+        kVlan,   ///< a VLAN per segment, on a VLAN-aware bridge with the trunk `uplink`
+        kVxlan,  ///< a VXLAN per segment, between all `nodes`
+        kRouted, ///< no segment: a route to each machine, which the operator's routing daemon tells
+    };
+    Mode mode = Mode::kBridge;
+    std::string ipv4;                ///< CIDR
+    std::optional<std::string> ipv6; ///< CIDR; a /64 of it per segment
     std::int64_t tenant_prefix = 24;
-    std::int64_t mtu = 1500;
+    std::optional<std::int64_t> mtu; ///< nothing: what the way below it carries
     bool masquerade = true;
     std::vector<std::string> dns;
+    std::optional<std::set<Tenant>> tenants; ///< who may use it; nothing: everybody
+    bool shared = false;                     ///< one segment for all of them
+    bool operator_dhcp = false; ///< the operator's router, DHCP and DNS are on the segment
+    std::string uplink;         ///< the operator's link that is plugged into it; or empty
+    std::int64_t id_first = 0;  ///< VLANs or VNIs
+    std::int64_t id_last = 0;
+    std::int64_t port = 4789; ///< UDP, of VXLAN
+
+    [[nodiscard]] bool open_to(const Tenant& tenant) const;
+    /// Whether a segment is on several hosts.
+    [[nodiscard]] bool reaches_out() const noexcept {
+        return mode != Mode::kBridge || !uplink.empty();
+    }
+};
+
+/// A host of the cluster, as the others reach it.
+struct NodeConfig {
+    std::string address; ///< IPv4 or IPv6; all of the same family
 };
 
 /// Where the volumes of a class lie, and who may open them.
@@ -158,6 +185,7 @@ struct Config {
     PushLimits push;
     CellConfig cell;
     std::map<Network, NetworkConfig> networks;
+    std::map<std::string, NodeConfig> nodes; ///< by host, this one too
     std::vector<std::string> cluster; ///< CIDRs that no tenant's process and no guest reaches
     VolumesConfig volumes;
     std::optional<NomadConfig> nomad; ///< nothing: a single host

@@ -99,10 +99,13 @@ class Unique {
 
 void check_whole(const Registry& registry) {
     Unique unique;
+    std::map<std::string, std::string> network_of; // only a shared network's is several tenants'
     for (const auto& [name, tenant] : registry.tenants) {
         unique.check("index of tenant", tenant.index, name);
         for (const auto& [network, subnet] : tenant.networks) {
-            unique.check("subnet", subnet, name);
+            if (network_of.emplace(subnet, network).first->second != network) {
+                fail(ExitCode::kData, "registry: subnet of '{}' is given out twice", name);
+            }
         }
     }
     for (const auto& [name, machine] : registry.machines) {

@@ -38,7 +38,10 @@ RegistryLimits::Network parse_cidr(std::string_view text) {
         ::inet_pton(AF_INET, std::string(text.substr(0, slash)).c_str(), &address) != 1) {
         fail(ExitCode::kData, "'{}' is not an IPv4 network (write 10.88.0.0/16)", printable(text));
     }
-    return {.first = ntohl(address.s_addr), .prefix = prefix};
+    RegistryLimits::Network network;
+    network.first = ntohl(address.s_addr);
+    network.prefix = prefix;
+    return network;
 }
 
 /// The addresses of `prefix`, as a number that fits.
@@ -89,6 +92,9 @@ Registry::TenantEntry& tenant_entry(Registry& registry, const Tenant& tenant) {
 /// Subnet 0 of a network goes last: the first address of the whole often belongs to somebody.
 std::string subnet_for(const RegistryLimits::Network& network, const std::string& name,
                        std::uint32_t tenant_index) {
+    if (network.shared) {
+        return fmt::format("{}/{}", ipv4_text(network.first), network.prefix);
+    }
     const std::uint64_t count = std::uint64_t{1} << (network.tenant_prefix - network.prefix);
     if (tenant_index > count) {
         fail(ExitCode::kRefused,
@@ -125,11 +131,14 @@ std::string free_address(const Registry& registry, const std::string& network,
          subnet, network);
 }
 
-/// Subnet and address in every network that has none yet: a network can be new.
+/// Subnet and address in every network that the tenant may use and has none yet: it can be new.
 void fill_networks(Registry& registry, const RegistryLimits& limits, const MachinePath& path) {
     Registry::TenantEntry& tenant = tenant_entry(registry, path.tenant);
     Registry::Machine& machine = registry.machines.at(path.joined());
     for (const auto& [name, network] : limits.networks) {
+        if (network.tenants && !network.tenants->contains(path.tenant.str())) {
+            continue;
+        }
         if (!tenant.networks.contains(name)) {
             tenant.networks[name] = subnet_for(network, name, tenant.index);
         }
@@ -181,7 +190,15 @@ RegistryLimits registry_limits(const Config& config) {
                           .networks = {}};
     for (const auto& [name, network] : config.networks) {
         auto parsed = parse_cidr(network.ipv4);
-        parsed.tenant_prefix = static_cast<std::uint32_t>(network.tenant_prefix);
+        parsed.tenant_prefix =
+            network.shared ? parsed.prefix : static_cast<std::uint32_t>(network.tenant_prefix);
+        parsed.shared = network.shared;
+        if (network.tenants) {
+            parsed.tenants.emplace();
+            for (const Tenant& tenant : *network.tenants) {
+                parsed.tenants->insert(tenant.str());
+            }
+        }
         if (parsed.tenant_prefix < parsed.prefix || parsed.tenant_prefix > 30 ||
             parsed.first % span(parsed.prefix) != 0) {
             fail(ExitCode::kConfig, "networks.{}: ipv4 and tenant_prefix do not fit", name.str());

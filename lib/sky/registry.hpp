@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <sys/types.h>
@@ -73,6 +74,8 @@ struct RegistryLimits {
         std::uint32_t first = 0;   ///< network address, host byte order
         std::uint32_t prefix = 16; ///< of the whole
         std::uint32_t tenant_prefix = 24;
+        bool shared = false;                            ///< one subnet, of all tenants
+        std::optional<std::set<std::string>> tenants{}; ///< who may use it; nothing: everybody
     };
     uid_t uid_first = 0;
     std::uint32_t uid_count = 0;

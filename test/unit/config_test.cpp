@@ -37,7 +37,9 @@ TEST_CASE("a configuration of the least keys has the documented defaults") {
     CHECK(c.machine.root_mib == 2048);
     CHECK(c.tenants.at(Tenant::parse("alice")).quota.machines == 2);
     CHECK(c.tenants.at(Tenant::parse("alice")).quota.vcpu == 16);
-    CHECK(c.networks.at(Network::parse("default")).mtu == 1500);
+    CHECK(c.networks.at(Network::parse("default")).mode == NetworkConfig::Mode::kBridge);
+    CHECK_FALSE(c.networks.at(Network::parse("default")).mtu);
+    CHECK(c.networks.at(Network::parse("default")).open_to(Tenant::parse("bob")));
     CHECK(c.tenant_of(3002)->str() == "bob");
     CHECK_FALSE(c.tenant_of(3003));
     CHECK_THROWS_AS(c.tenant(Tenant::parse("carol")), Error);
@@ -53,7 +55,8 @@ TEST_CASE("every mistake in a configuration is named with its path") {
     CHECK(with("/networks/default/mtuu", 1) == "networks.default.mtuu: unknown key");
     CHECK(with("/networks/default/mtu", 70000) ==
           "networks.default.mtu: expected a whole number from 576 to 65521");
-    CHECK(with("/networks/default/mode", "vlan") == "networks.default.mode: expected \"bridge\"");
+    CHECK(with("/networks/default/mode", "mesh") ==
+          "networks.default.mode: expected \"bridge\", \"vlan\", \"vxlan\" or \"routed\"");
     CHECK(with("/tenants/alice/quota/machines", "two") ==
           "tenants.alice.quota.machines: expected a whole number from 0 to 100000");
     CHECK(with("/tenants/bob/uid", 3001) == "tenants.bob.uid: another tenant has it");
@@ -106,4 +109,61 @@ TEST_CASE("a fenced class says where its images are, and no other does") {
           "volumes.classes.it.wait_s: unknown key");
     CHECK(wrong(R"({"kind":"shared"})") ==
           "volumes.classes.it.kind: expected \"local\", \"leased\" or \"fenced\"");
+}
+
+TEST_CASE("networks: each mode has what it needs, and nothing else") {
+    const auto with = [](const char* network, const char* nodes = "{}") {
+        Json config = good();
+        config["networks"]["default"].update(parse_json(network, 4096, "network"));
+        config["nodes"] = parse_json(nodes, 4096, "nodes");
+        return refusal(config);
+    };
+    const char* nodes = R"({"n1":{"address":"192.0.2.1"},"n2":{"address":"192.0.2.2"}})";
+    CHECK(with(R"({"mode":"vxlan","ids":{"first":100,"last":199}})", nodes) == "accepted");
+    CHECK(
+        with(
+            R"({"mode":"vlan","ids":{"first":100,"last":199},"uplink":"eth1","dhcp":"operator"})") ==
+        "accepted");
+    CHECK(with(R"({"mode":"routed","ipv6":"fd00:88::/48","masquerade":false})") == "accepted");
+    CHECK(with(R"({"shared":true,"uplink":"tap0","tenants":["alice"],"mtu":null})") == "accepted");
+    CHECK(with(R"({"mode":"vxlan","ids":{"first":100,"last":199}})") ==
+          "networks.default.mode: vxlan needs 'n1' in nodes");
+    CHECK(with(R"({"mode":"vxlan"})", nodes) == "networks.default.ids: missing");
+    CHECK(with(R"({"mode":"vlan","uplink":"eth1","ids":{"first":4000,"last":5000}})") ==
+          "networks.default.ids.last: expected a whole number from 4000 to 4094");
+    CHECK(with(R"({"mode":"vlan","ids":{"first":1,"last":2}})") ==
+          "networks.default.uplink: missing");
+    for (const char* bad : {"eth1;", "a b", "", "-x", "abcdefghijklmnop"}) {
+        CHECK(with((R"({"mode":"vlan","ids":{"first":1,"last":2},"uplink":")" + std::string(bad) +
+                    "\"}")
+                       .c_str()) == "networks.default.uplink: expected the name of a link");
+    }
+    CHECK(with(R"({"ids":{"first":1,"last":2}})") ==
+          "networks.default.ids: expected mode \"vlan\" or \"vxlan\" beside it");
+    CHECK(with(R"({"port":4789})") == "networks.default.port: expected mode \"vxlan\" beside it");
+    CHECK(with(R"({"uplink":"eth1"})") ==
+          "networks.default.uplink: expected mode \"vlan\", or \"bridge\" and shared, beside it");
+    CHECK(with(R"({"dhcp":"operator"})") ==
+          "networks.default.dhcp: expected an uplink beside \"operator\"");
+    CHECK(with(R"({"tenants":["carol"]})") ==
+          "networks.default.tenants[0]: expected the name of a tenant");
+    for (const char* bad : {"fd00::/65", "fd00::1/64", "10.0.0.0/16", "fd00::", "fd00::/8"}) {
+        CHECK(with((R"({"ipv6":")" + std::string(bad) + "\"}").c_str()) ==
+              "networks.default.ipv6: expected an IPv6 network of /16 to /64");
+    }
+    CHECK(with(R"({"ipv6":"fd00::/64","mtu":1279})") ==
+          "networks.default.mtu: expected a whole number from 1280 to 65521");
+    CHECK(with("{}", R"({"n1":{"address":"192.0.2.1"},"n2":{"address":"2001:db8::1"}})") ==
+          "nodes.n2.address: expected an IPv4 or an IPv6 address, the same of all nodes");
+    CHECK(with("{}", R"({"n1":{"address":"192.0.2.1"},"n2":{"address":"192.0.2.1"}})") ==
+          "nodes.n2.address: another node has it");
+    Json two = good();
+    two["nodes"] = parse_json(nodes, 4096, "nodes");
+    two["networks"]["default"].update(
+        parse_json(R"({"mode":"vxlan","ids":{"first":100,"last":199}})", 4096, "network"));
+    two["networks"]["more"] = two["networks"]["default"];
+    CHECK(refusal(two) == "networks.more.ids: overlap with those of 'default'");
+    two["networks"]["more"]["ids"]["first"] = 200;
+    two["networks"]["more"]["ids"]["last"] = 299;
+    CHECK(refusal(two) == "accepted");
 }

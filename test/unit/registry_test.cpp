@@ -195,7 +195,7 @@ TEST_CASE("a registry that gives something out twice is not read") {
     broken([](Registry& r) { r.machines.at("bob.infra.b").index = 1; });
     broken([](Registry& r) { r.machines.at("bob.infra.b").uid -= 2; });
     broken([](Registry& r) { r.machines.at("bob.infra.b").addresses["default"] = "10.88.1.10"; });
-    broken([](Registry& r) { r.tenants.at("bob").networks["default"] = "10.88.1.0/24"; });
+    broken([](Registry& r) { r.tenants.at("bob").networks["back"] = "10.88.1.0/24"; });
     broken([](Registry& r) { r.tenants.erase("bob"); });
     broken([](Registry& r) {
         r.machines.at("bob.infra.b").machine_id = r.machines.at("alice.infra.a").machine_id;
@@ -210,4 +210,28 @@ TEST_CASE("a new network reaches machines that are registered already") {
     more.networks["lab"] = {.first = 0x0a590000, .prefix = 16, .tenant_prefix = 24};
     CHECK(register_machine(registry, more, www).addresses.at("lab") == "10.89.1.10");
     CHECK(registry.find(www)->addresses.at("default") == "10.88.1.10");
+}
+
+TEST_CASE(
+    "registry: a network is given to those who may use it; a shared one's subnet is all of it") {
+    RegistryLimits some = limits();
+    some.networks["lab"] = {.first = 0x0a590000, .prefix = 20, .tenant_prefix = 20, .shared = true};
+    some.networks["own"] = {.first = 0x0a5a0000,
+                            .prefix = 16,
+                            .tenant_prefix = 24,
+                            .shared = false,
+                            .tenants = {{"bob"}}};
+    Registry registry;
+    const auto alice = register_machine(registry, some, path("alice", "infra", "www"));
+    const auto bob = register_machine(registry, some, path("bob", "infra", "www"));
+    CHECK(registry.tenants.at("alice").networks.at("lab") == "10.89.0.0/20");
+    CHECK(registry.tenants.at("bob").networks.at("lab") == "10.89.0.0/20");
+    CHECK(alice.addresses.at("lab") == "10.89.0.10");
+    CHECK(bob.addresses.at("lab") == "10.89.0.11");
+    CHECK_FALSE(alice.addresses.contains("own"));
+    CHECK_FALSE(registry.tenants.at("alice").networks.contains("own"));
+    CHECK(bob.addresses.at("own") == "10.90.2.10");
+    CHECK(Registry::parse(registry.dump()) == registry);
+    registry.tenants.at("alice").networks["own"] = "10.89.0.0/20";
+    CHECK_THROWS_AS(Registry::parse(registry.dump()), Error); // of another network
 }

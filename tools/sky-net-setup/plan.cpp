@@ -145,8 +145,8 @@ MachineNet grant(const Request& request, const Registry& registry, const Config&
         const auto address = entry->addresses.find(net);
         const auto subnet = tenant->second.networks.find(net);
         const auto network = config.networks.find(wanted.network);
-        if (network == config.networks.end() || address == entry->addresses.end() ||
-            subnet == tenant->second.networks.end()) {
+        if (network == config.networks.end() || !network->second.open_to(request.path.tenant) ||
+            address == entry->addresses.end() || subnet == tenant->second.networks.end()) {
             fail(ExitCode::kRefused, "no network '{}' for '{}'", net, request.path.text());
         }
         if (wanted.mac != machine_mac(entry->index, k)) {
@@ -159,13 +159,16 @@ MachineNet grant(const Request& request, const Registry& registry, const Config&
         }
         const Subnet range = Subnet::parse(subnet->second);
         const Ipv4 ip = Ipv4::parse(address->second);
+        if (network->second.mode != NetworkConfig::Mode::kBridge || network->second.shared) {
+            fail(ExitCode::kConfig, "networks.{}.mode: not on this host yet", net);
+        }
         if (!range.contains(ip) || ip <= range.gateway()) {
             fail(ExitCode::kData, "registry: address '{}' is not in '{}'", ip.str(), range.str());
         }
         machine.ports.push_back(
             {wanted.tap, tap_name(config.prefix, entry->index, k), wanted.mac, wanted.network, ip,
              range, bridge_name(config.prefix, wanted.network, tenant->second.index, range),
-             network->second.mtu, wanted.queues});
+             network->second.mtu.value_or(1500), wanted.queues});
     }
     return machine;
 }
@@ -220,7 +223,7 @@ Plan make_plan(const Config& config, std::vector<MachineNet> machines) {
                 bridge.mtu = p.mtu;
                 if (const auto network = config.networks.find(p.network);
                     network != config.networks.end()) {
-                    bridge.mtu = network->second.mtu;
+                    bridge.mtu = network->second.mtu.value_or(1500);
                     bridge.dns = network->second.dns;
                 }
             }

@@ -63,7 +63,9 @@ std::vector<Spec::Interface> grant_interfaces(const Request& r) {
     for (const auto& asked : r.manifest.interfaces) {
         const auto number = static_cast<std::uint32_t>(out.size());
         const auto& name = asked.network;
-        if (!r.config.networks.contains(name) || !r.machine.addresses.contains(name.str())) {
+        const auto network = r.config.networks.find(name);
+        if (network == r.config.networks.end() || !network->second.open_to(r.record.machine.tenant) ||
+            !r.machine.addresses.contains(name.str())) {
             fail(ExitCode::kRefused, "network: no network '{}' for you", name.str());
         }
         if (!networks.insert(name).second) {

@@ -27,8 +27,9 @@ void check_interfaces(const Spec& spec, const Config& config, const Registry::Ma
         need(interface.tap == fmt::format("sky{}", k), "interfaces.tap", "not sky0, sky1 ...");
         need(interface.mac == machine_mac(entry.index, k), "interfaces.mac",
              "not the one that the registry gave");
-        need(config.networks.count(interface.network) == 1, "interfaces.network",
-             "no such network on this host");
+        const auto network = config.networks.find(interface.network);
+        need(network != config.networks.end() && network->second.open_to(spec.path.tenant),
+             "interfaces.network", "no such network for this tenant on this host");
         need(interface.queues >= 1 && interface.queues <= spec.vcpu, "interfaces.queues",
              "more than it has processors");
     }
