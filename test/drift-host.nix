@@ -53,6 +53,7 @@ let
 
   key = name: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJJTSJdpDh82486uPiMhhyhnci4tScp5uUe7156MBC8 ${name}";
 
+  wanted = name: builtins.elem name units || builtins.match "(skyflake-)?ceph-.*service" name != null;
   units = [
     "skyflake-gc.service"
     "skyflake-gc.timer"
@@ -64,6 +65,7 @@ let
     "skyflake-secrets.service"
     "nomad.service"
     "system.slice"
+    "system-ceph.slice"
     "system-nomad.slice"
     "user-3001.slice"
   ];
@@ -126,6 +128,12 @@ let
         "nomad.json" = builtins.toJSON config.services.nomad.settings;
         "hosts.json" = builtins.toJSON config.networking.hosts;
       } else { })
+      // (if config.services.ceph.enable then {
+        "ceph.conf" = config.environment.etc."ceph/ceph.conf".text;
+        "mounts.json" = builtins.toJSON {
+          inherit (config.fileSystems.${skyflake.storage.shared}) device fsType options;
+        };
+      } else { })
       // builtins.listToAttrs (
         map (name: {
           name = "authorized_keys.${name}";
@@ -136,7 +144,7 @@ let
         map (name: {
           inherit name;
           value = config.systemd.units.${name}.text;
-        }) (builtins.filter (name: config.systemd.units ? ${name}) units)
+        }) (builtins.filter wanted (builtins.attrNames config.systemd.units))
       )
     );
 
@@ -183,6 +191,46 @@ in
 
   # Three hosts, as the handbook grows a cluster; one of them.
   cluster = filesOf (evaluate cluster);
+  # Three hosts with Ceph of their own.
+  ceph = filesOf (evaluate {
+    imports = [ cluster ];
+    skyflake = {
+      storage = {
+        shared = lib.mkForce "/srv/skyflake";
+        defaultClass = lib.mkForce "ceph";
+        classes = lib.mkForce {
+          local.kind = "local";
+          ceph = {
+            kind = "fenced";
+            pool = "skyflake";
+          };
+        };
+      };
+      ceph = {
+        enable = true;
+        fsid = "433a2193-4f8a-47a0-95d2-209d7ca2cca5";
+        osds = builtins.listToAttrs (
+          map (n: {
+            name = toString n;
+            value = {
+              host = "n${toString (n / 2 + 1)}";
+              device = "/dev/disk/by-id/nvme-${toString n}";
+              class = if n == 1 then "fast" else null;
+            };
+          }) (lib.range 0 5)
+        );
+        publicNetworks = [ "10.0.0.0/24" ];
+        clusterNetworks = [ "10.0.1.0/24" ];
+        pools.skyflake = { };
+        pools.fast = {
+          size = 2;
+          minSize = 1;
+          class = "fast";
+        };
+      };
+    };
+  });
+
   # A host beside five servers, that is none itself, every option of a cluster another than its default.
   cluster-most = filesOf (evaluate {
     imports = [ cluster ];

@@ -3,6 +3,7 @@
 # usage: ceph-host.sh mon MONMAP           NAME=ADDRESSES ..., as monmaptool takes them, in one word each
 #        ceph-host.sh keyring mgr|mds      of this host
 #        ceph-host.sh osd ID DEVICE
+#        ceph-host.sh filesystem NAME      whether it can be mounted
 #        ceph-host.sh cluster [class ID CLASS | pool NAME SIZE MIN_SIZE CLASS|- APPLICATION | fs NAME META DATA]...
 # FSID, HOST; SECRETS: what make-ceph made for this host; STATE (/var/lib/ceph), OWNER (ceph:ceph), CEPH_CONF.
 set -eu
@@ -133,12 +134,18 @@ cluster() {
     done
 }
 
+filesystem() { # NAME
+    ceph --connect-timeout "${ASK_S:-15}" --name client.skyflake-fs --keyfile "$SECRETS/ceph.client.skyflake-fs.secret" fs dump -f json |
+        jq -e --arg name "$1" '[.filesystems[].mdsmap | select(.fs_name == $name) | .info[].state] | index("up:active")' > /dev/null ||
+        fail "filesystem '$1' has no active metadata server yet" 75
+}
+
 verb=${1:-}
 [ $# -eq 0 ] || shift
 : "${FSID:?}" "${HOST:?}" "${SECRETS:?}"
 case $verb in
 keyring) keyring "$1" "$HOST" ;;
-mon | osd | cluster) "$verb" "$@" ;;
+mon | osd | cluster | filesystem) "$verb" "$@" ;;
 *)
     sed -n 's/^# usage: /usage: /p; s/^#        ceph/       ceph/p' "$0" >&2
     exit 64

@@ -116,6 +116,10 @@ soon() {
     [ "$(ask osd pool get skyflake crush_rule -f json | jq -r .crush_rule)" = skyflake-nvme ]
     [ "$(ask osd pool get skyfs.data min_size -f json | jq -r .min_size)" = 1 ]
     ask fs get skyflake
+    # Nobody mounts it before an MDS is active; the hosts' key may ask.
+    run -75 host filesystem skyflake
+    [[ $output == *"no active metadata server yet"* ]]
+    run ! grep -q "EACCES" <<<"$output"
     [ "$(ask osd pool application get skyflake | jq -c keys)" = '["rbd"]' ]
     # The hosts' key may do what fencing needs.
     ceph --connect-timeout 20 --name client.skyflake --keyring "$SECRETS/ceph.client.skyflake.keyring" osd blocklist ls

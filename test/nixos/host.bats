@@ -8,8 +8,8 @@ setup() {
     cd "$BATS_TEST_TMPDIR" || return
 }
 
-hosts=(least most cluster cluster-most)
-clusters=(cluster cluster-most)
+hosts=(least most cluster cluster-most ceph)
+clusters=(cluster cluster-most ceph)
 
 # config.json as the system's build leaves it: with what virtiofsd runs from.
 config() { # HOST
@@ -153,6 +153,25 @@ effective() { # USER
     run ! "$NOMAD" config validate agent.json
 }
 
+@test "nixos: Ceph takes its configuration, and each daemon waits for what it needs" {
+    local conf="$GOLDEN/ceph/ceph.conf" unit
+    [ "$(ceph-conf -c "$conf" --name osd.0 --lookup 'osd memory target')" = 4294967296 ]
+    [ "$(ceph-conf -c "$conf" --name mon.n1 --lookup fsid)" = "$(sed -n 's/^Environment="FSID=\(.*\)"/\1/p' "$GOLDEN/ceph/skyflake-ceph-mon.service")" ]
+    [ "$(ceph-conf -c "$conf" --name client.skyflake --lookup 'rbd cache')" = false ]
+    # The daemons themselves read it: what they would go by.
+    ceph-osd -i 0 -c "$conf" --show-config-value osd_memory_target | grep -qx 4294967296
+    ceph-mon -i n1 -c "$conf" --show-config-value mon_initial_members | grep -qx 'n1, n2, n3'
+    for unit in mon-n1:mon mgr-n1:mgr mds-n1:mds osd-0:osd-0 osd-1:osd-1; do
+        grep -qx "Requires=skyflake-ceph-${unit#*:}.service" "$GOLDEN/ceph/ceph-${unit%:*}.service"
+        grep -q "^After=.*skyflake-ceph-${unit#*:}.service" "$GOLDEN/ceph/ceph-${unit%:*}.service"
+        grep -qx 'Slice=system-ceph.slice' "$GOLDEN/ceph/ceph-${unit%:*}.service"
+    done
+    # OSDs of other hosts are not this one's; no key is in what the store holds.
+    [ ! -e "$GOLDEN/ceph/ceph-osd-2.service" ]
+    run ! grep -rE 'key ?= ?A' "$GOLDEN/ceph"
+    jq -e '.fsType == "ceph" and (.options | index("x-systemd.requires=skyflake-ceph-filesystem.service"))' "$GOLDEN/ceph/mounts.json"
+}
+
 @test "nixos: hosts of a cluster let each other in, and know each other by name" {
     grep -qF 'ip saddr { 10.0.0.2, 10.0.0.3 } tcp dport { 4646, 4647, 4648 } accept' "$GOLDEN/cluster/firewall.nft"
     grep -qF 'ip6 saddr { 2001:db8::6 } tcp dport { 4646, 4647 } accept' "$GOLDEN/cluster-most/firewall.nft"
@@ -205,11 +224,11 @@ effective() { # USER
     local host unit bin=${SKY_BIN:-$PWD}
     for host in "${hosts[@]}"; do
         rm -rf units && mkdir units
-        for unit in "$GOLDEN/$host"/skyflake-* "$GOLDEN/$host"/nomad.service; do
+        for unit in "$GOLDEN/$host"/skyflake-* "$GOLDEN/$host"/nomad.service "$GOLDEN/$host"/ceph-*.service; do
             [ -e "$unit" ] || continue
-            # Where the store has a program this machine has its own.
+            # Where the store has a program this machine has its own. RestartMode is younger than Debian 12's systemd (252).
             sed -E "s#=(-?)/nix/store/skyflake/bin/#=\1$bin/#; s#=/nix/store/(coreutils|bash)/bin/#=/bin/#
-                s#=/nix/store/nomad/bin/nomad#=/bin/true#; /^Environment=/d" "$unit" >"units/${unit##*/}"
+                s#=/nix/store/(nomad|ceph)/[^ ]*#=/bin/true#; /^Environment=/d; /^RestartMode=direct$/d" "$unit" >"units/${unit##*/}"
         done
         mkdir -p units/user-3001.slice.d units/system.slice.d
         cp "$GOLDEN/$host/user-3001.slice" units/user-3001.slice.d/overrides.conf
@@ -220,7 +239,7 @@ effective() { # USER
         grep '^ExecStart=' units/skyflake-host.service | tail -n 1 | grep -q ' /etc/ssh/authorized_keys.d /run/skyflake/keys$'
         grep -qx 'RuntimeDirectory=skyflake' units/skyflake-host.service
         # What it only warns of is an error too, where it is about ours.
-        run ! grep -E '(skyflake-|user-3001|nomad)[^ ]*:' out
+        run ! grep -E '(skyflake-|user-3001|nomad|ceph-)[^ ]*:' out
     done
     sed -i 's/^Type=oneshot/Type=oneshoe/' units/skyflake-host.service
     SYSTEMD_UNIT_PATH="$PWD/units:" systemd-analyze verify --man=no units/skyflake-host.service >out 2>&1 || true
