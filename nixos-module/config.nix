@@ -188,12 +188,27 @@ in
         ) cfg.storage.classes;
         keep_s = cfg.storage.keepVolumes;
       };
-      networks = mapAttrs (_: network: {
-        mode = "bridge";
-        inherit (network) mtu masquerade dns;
-        ipv4 = network.ipv4;
-        tenant_prefix = network.tenantPrefix;
-      }) cfg.networks;
+      nodes = mapAttrs (_: node: { inherit (node) address; }) cfg.nodes;
+      networks = mapAttrs (
+        _: network:
+        {
+          inherit (network)
+            mode
+            shared
+            tenants
+            ipv4
+            ipv6
+            mtu
+            masquerade
+            dns
+            dhcp
+            ;
+        }
+        // lib.optionalAttrs (!network.shared) { tenant_prefix = network.tenantPrefix; }
+        // lib.optionalAttrs (network.uplink != null) { inherit (network) uplink; }
+        // lib.optionalAttrs (network.ids != null) { ids = { inherit (network.ids) first last; }; }
+        // lib.optionalAttrs (network.mode == "vxlan") { inherit (network) port; }
+      ) cfg.networks;
       nomad = if cfg.nomad.enable then nomad else null;
     };
   };

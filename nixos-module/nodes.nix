@@ -57,6 +57,10 @@ in
         message = "skyflake.nodes: a host's name must be [a-z][a-z0-9-]{0,39}";
       }
       {
+        assertion = lib.all (address: lib.hasInfix ":" address == lib.hasInfix ":" (lib.head addresses)) addresses;
+        message = "skyflake.nodes: addresses must be all IPv4 or all IPv6";
+      }
+      {
         assertion = lib.allUnique addresses;
         message = "skyflake.nodes: two hosts have one address";
       }

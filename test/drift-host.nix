@@ -236,12 +236,11 @@ in
     imports = [ cluster ];
     skyflake = {
       host = "n7";
-      nodes = {
-        n4.address = "10.0.0.4";
-        n5.address = "10.0.0.5";
-        n6.address = "2001:db8::6";
-        n7.address = "10.0.0.7";
-      };
+      nodes = lib.mkForce (
+        lib.genAttrs (map (n: "n${toString n}") (lib.range 1 7)) (name: {
+          address = "2001:db8::${lib.removePrefix "n" name}";
+        })
+      );
       clusterNetworks = [ "10.0.1.0/24" ];
       secrets = "/run/keys/skyflake";
       debug = true;
@@ -288,6 +287,16 @@ in
         vcpuMhz = 500;
         overhead = 256;
       };
+      networks.across = {
+        mode = "vxlan";
+        ipv4 = "10.102.0.0/16";
+        ids = {
+          first = 5000;
+          last = 5999;
+        };
+        port = 8472;
+      };
+      networks.default.ipv4 = "10.88.0.0/16";
       storage.classes.rbd = {
         kind = "fenced";
         pool = "machines";
@@ -367,6 +376,29 @@ in
         dns = [ "9.9.9.9" ];
       };
       networks.second.ipv4 = "10.100.0.0/16";
+      networks.office = {
+        mode = "vlan";
+        ipv4 = "10.101.0.0/16";
+        ipv6 = "fd00:101::/48";
+        uplink = "eth1";
+        ids = {
+          first = 100;
+          last = 199;
+        };
+        tenants = [ "alice" ];
+        dhcp = "operator";
+      };
+      networks.lan = {
+        ipv4 = "192.168.7.0/24";
+        shared = true;
+        uplink = "eth2";
+      };
+      networks.edge = {
+        mode = "routed";
+        ipv4 = "203.0.113.0/24";
+        tenantPrefix = 29;
+        masquerade = false;
+      };
       reserve = {
         mem = 4096;
         cpuWeight = 500;
@@ -397,7 +429,12 @@ in
       nodes = {
         n1.address = "10.0.0.1";
         n2.address = "10.0.0.1";
-        "Not a name".address = "10.0.0.3";
+        "Not a name".address = "2001:db8::3";
+      };
+      networks.default = {
+        mode = "vlan";
+        ipv4 = "10.88.0.0/16";
+        tenants = [ "nobody" ];
       };
       nomad = {
         enable = true;

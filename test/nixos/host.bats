@@ -33,8 +33,8 @@ config() { # HOST
     # doc/interfaces.md shows one of each; what stands below a name of the operator's is compared without the name.
     keys() {
         jq -r '[paths | map(if type == "number" then "[]" else . end) | join(".")] | unique[]' |
-            sed -E 's/^(tenants|networks|volumes\.classes)\.[^.]+/\1.NAME/; s/^(cell\.inputs|volumes\.classes\.NAME)\..*/\1/' |
-            grep -vE '\.\[\]|^nomad\.' | sort -u
+            sed -E 's/^(tenants|networks|volumes\.classes)\.[^.]+/\1.NAME/; s/^(cell\.inputs|volumes\.classes\.NAME)\..*/\1/; s/^nodes\..*/nodes/' |
+            grep -vE '\.\[\]|^nomad\.|^networks\.NAME\.(ids|port)' | sort -u
     }
     awk '/^## Configuration/ { on = 1 } on && /^```json/ { text = 1; next } text && /^```/ { exit } text' \
         "$BATS_TEST_DIRNAME/../../doc/interfaces.md" | keys >documented
@@ -141,13 +141,13 @@ effective() { # USER
             and (.tls | .http and .rpc and .verify_server_hostname and .verify_https_client)
             and .plugin[0].raw_exec[0].config[0].enabled
             and (.leave_on_interrupt or .leave_on_terminate | not)
-            and ($own.cluster | index($address + "/32")) != null' agent.json
+            and ([$own.cluster[] | split("/")[0]] | index($address)) != null' agent.json
     done
     jq -e '.server | .enabled and .bootstrap_expect == 3 and (.server_join.retry_join | length == 3)' "$GOLDEN/cluster/nomad.json"
     jq -e '.server.enabled | not' "$GOLDEN/cluster-most/nomad.json"
     # The agent of this host first, if its certificate has the name.
     [ "$(jq -r '.nomad.addresses[0]' "$GOLDEN/cluster/config.json")" = https://127.0.0.1:4646 ]
-    [ "$(jq -r '.nomad.addresses[0]' "$GOLDEN/cluster-most/config.json")" = https://10.0.0.1:4646 ]
+    [ "$(jq -r '.nomad.addresses[0]' "$GOLDEN/cluster-most/config.json")" = "https://[2001:db8::1]:4646" ]
     # It does judge.
     jq '.client.reserved = {memory: "much"}' "$GOLDEN/cluster/nomad.json" >agent.json
     run ! "$NOMAD" config validate agent.json
@@ -174,7 +174,8 @@ effective() { # USER
 
 @test "nixos: hosts of a cluster let each other in, and know each other by name" {
     grep -qF 'ip saddr { 10.0.0.2, 10.0.0.3 } tcp dport { 4646, 4647, 4648 } accept' "$GOLDEN/cluster/firewall.nft"
-    grep -qF 'ip6 saddr { 2001:db8::6 } tcp dport { 4646, 4647 } accept' "$GOLDEN/cluster-most/firewall.nft"
+    grep -qE 'ip6 saddr \{ 2001:db8::1, .*2001:db8::6 \} tcp dport \{ 4646, 4647 \} accept' "$GOLDEN/cluster-most/firewall.nft"
+    grep -qE 'ip6 saddr .* udp dport \{ 8472 \} accept' "$GOLDEN/cluster-most/firewall.nft"
     run ! grep -qE '464[678]' "$GOLDEN/least/firewall.nft"
     [ "$(jq -c '[."10.0.0.2"[], ."10.0.0.3"[]]' "$GOLDEN/cluster/hosts.json")" = '["n2","n3"]' ]
 }
@@ -215,7 +216,7 @@ effective() { # USER
     for host in "${hosts[@]}"; do
         nft -c -f "$GOLDEN/$host/firewall.nft"
         prefix=$(jq -r .prefix "$GOLDEN/$host/config.json")
-        grep -qF "iifname \"${prefix}b*\" udp dport { 53, 67 } accept" "$GOLDEN/$host/firewall.nft"
+        grep -qF "iifname { \"${prefix}b*\", \"${prefix}t*\" } udp dport { 53, 67 } accept" "$GOLDEN/$host/firewall.nft"
     done
     [ "$(jq -c '."skyb+"' "$GOLDEN/iptables/interfaces.json")" = '{"allowedTCPPorts":[53],"allowedUDPPorts":[53,67]}' ]
 }
@@ -261,7 +262,7 @@ effective() { # USER
     local host
     for host in "${hosts[@]}"; do [ "$(jq -c . "$GOLDEN/$host/warnings.json")" = '[]' ]; done
     [ "$(jq '[.[] | select(startswith("skyflake"))] | length' "$GOLDEN/refused/refusals.json")" = 9 ]
-    [ "$(jq '[.[] | select(startswith("skyflake"))] | length' "$GOLDEN/refused-cluster/refusals.json")" = 13 ]
+    [ "$(jq '[.[] | select(startswith("skyflake"))] | length' "$GOLDEN/refused-cluster/refusals.json")" = 17 ]
     # Whoever may not run Nomad is told what to say.
     jq -r '.[]' "$GOLDEN/refused-cluster/refusals.json" | grep -F 'allowUnfreePredicate'
 }
