@@ -1,0 +1,146 @@
+#!/usr/bin/env bats
+# A cluster's Nomad from the module's settings and scripts: certificates, first tokens, a backup, and all of it lost.
+bats_require_minimum_version 1.5.0
+
+scripts=$BATS_TEST_DIRNAME/../../nixos-module/scripts
+port=${SKY_PORT:-17020}
+
+setup_file() {
+    # Tenants go through it.
+    DIR=$(mktemp -d /tmp/sky-nixos.XXXXXX) && chmod 0755 "$DIR"
+    export DIR
+    export NOMAD_ADDR=https://127.0.0.1:$port NOMAD_CACERT=$DIR/keys/n1/nomad-ca.pem NOMAD_TLS_SERVER_NAME=server.global.nomad \
+        NOMAD_CLIENT_CERT=$DIR/keys/n1/nomad-cli.pem NOMAD_CLIENT_KEY=$DIR/keys/n1/nomad-cli.key
+    mkdir -p "$DIR/bin" "$DIR/shared" "$DIR/backups"
+    ln -s "$NOMAD" "$DIR/bin/nomad"
+    export PATH=$DIR/bin:$PATH
+}
+teardown_file() {
+    stop
+    rm -rf "$DIR"
+}
+
+# The module's settings for n1, alone and on this machine's loopback; it runs nothing.
+start() {
+    jq --arg dir "$DIR" --argjson port "$port" '.data_dir = $dir + "/nomad" | .bind_addr = "127.0.0.1" | .addresses.http = "127.0.0.1"
+        | .advertise = {http: "127.0.0.1", rpc: "127.0.0.1", serf: "127.0.0.1"} | .ports = {http: $port, rpc: ($port + 1), serf: ($port + 2)}
+        | .server.bootstrap_expect = 1 | .server.server_join.retry_join = [] | .client = {enabled: false}
+        | .tls.ca_file = $dir + "/keys/n1/nomad-ca.pem" | .tls.cert_file = $dir + "/keys/n1/nomad-agent.pem"
+        | .tls.key_file = $dir + "/keys/n1/nomad-agent.key"' "$BATS_TEST_DIRNAME/../golden/host/cluster/nomad.json" >"$DIR/agent.json"
+    mkdir -p "$DIR/nomad"
+    setsid nomad agent -config "$DIR/agent.json" -config "$DIR/keys/n1/nomad-gossip.hcl" >>"$DIR/nomad.log" 2>&1 </dev/null 3>&- &
+    echo $! >"$DIR/nomad.pid"
+    soon has_leader
+}
+stop() {
+    local pid
+    pid=$(cat "$DIR/nomad.pid") || return 0
+    kill -KILL "$pid" 2>/dev/null || true
+    while [ -d "/proc/$pid" ]; do sleep 0.1; done
+}
+soon() {
+    local n
+    for ((n = 0; n < 300; n++)); do
+        if "$@" >/dev/null 2>&1; then return; fi
+        sleep 0.2
+    done
+    "$@" || { tail -n 20 "$DIR/nomad.log" && return 1; }
+}
+has_leader() { [[ $(nomad operator api /v1/status/leader) == *:* ]]; }
+with() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-$1.token") nomad "${@:2}"; }
+
+@test "nixos: make-nomad gives each host certificates that agents ask for, and keeps them" {
+    cd "$DIR" || return
+    sh "$scripts/make-nomad.sh" keys --servers "n1 n2" --clients n3
+    cp keys/n1/nomad-agent.pem before
+    sh "$scripts/make-nomad.sh" keys --servers "n1 n2" --clients "n3 n4"
+    cmp before keys/n1/nomad-agent.pem
+    local host
+    for host in n1 n2 n3 n4; do openssl verify -CAfile keys/ca.pem "keys/$host/nomad-agent.pem" "keys/$host/nomad-cli.pem"; done
+    openssl x509 -in keys/n1/nomad-agent.pem -noout -ext subjectAltName | grep -F server.global.nomad
+    openssl x509 -in keys/n4/nomad-agent.pem -noout -ext subjectAltName | grep -F client.global.nomad
+    run ! grep -q server.global.nomad <<<"$(openssl x509 -in keys/n4/nomad-agent.pem -noout -ext subjectAltName)"
+    [ ! -e keys/n4/nomad-gossip.hcl ]
+    [ -z "$(find keys/n? -name ca.key)" ]
+    [ -z "$(find keys -perm /077)" ]
+}
+
+@test "nixos: nomad-bootstrap makes the tokens of the hosts, once" {
+    mkdir -p "$DIR/secrets"
+    start
+    sh "$scripts/nomad-bootstrap.sh" "$BATS_TEST_DIRNAME/../../nomad" "$DIR/secrets"
+    sha256sum "$DIR"/secrets/* >"$DIR/before"
+    sh "$scripts/nomad-bootstrap.sh" "$BATS_TEST_DIRNAME/../../nomad" "$DIR/secrets"
+    sha256sum -c "$DIR/before"
+    with host var put -namespace skyflake sky/registry/index json='{"v":1,"next_index":8}'
+    run ! with host job run - <<<'job "x" {}'
+    [[ $(with deploy var get -namespace skyflake -out json sky/registry/index) == *next_index* ]]
+    # Without a certificate of ours nobody gets an answer.
+    run ! env -u NOMAD_CLIENT_CERT -u NOMAD_CLIENT_KEY nomad operator api /v1/status/leader
+    # And without a token none that is worth anything.
+    run ! env -u NOMAD_TOKEN nomad var get -namespace skyflake sky/registry/index
+}
+
+@test "nixos: a backup is whole, by whose files they are, and the oldest go" {
+    local tree=$DIR/shared n
+    mkdir -p "$tree"/tenants/{alice,bob}/repos/infra.git/objects "$tree"/{keys,records/alice,deployments,gcroots}
+    echo '{"v":1,"storage":"5d0c6b1c9e0f4a2f8f7d3a1be2c45d6f"}' >"$tree/storage.json"
+    echo ref: refs/heads/www >"$tree/tenants/alice/repos/infra.git/HEAD"
+    echo secret >"$tree/keys/alice.key"
+    echo '{"v":1}' >"$tree/records/alice/www.json"
+    chown -R 3001:3001 "$tree/tenants/alice/repos" && chown -R 3002:3002 "$tree/tenants/bob/repos"
+    chown -R games:games "$tree/keys" "$tree/records" "$tree/deployments" "$tree/gcroots"
+    chmod 0700 "$tree"/tenants/*/repos "$tree/keys"
+    jq --arg tree "$tree" '.shared = $tree | .tenants.bob = {uid: 3002}' "$BATS_TEST_DIRNAME/../golden/host/cluster/config.json" >"$DIR/config.json"
+    backup() { sh "$scripts/backup.sh" "$DIR/config.json" "$DIR/backups" 2 "$DIR/secrets/nomad-backup.token"; }
+    run -69 backup
+    [[ $output == *"is it mounted?"* ]]
+    touch "$DIR/backups/skyflake-backup"
+    # What only root reads is in nobody's archive, whatever a tenant's directory leads to.
+    (umask 077 && mkdir "$DIR/roots" && echo "of root" >"$DIR/roots/file")
+    ln -s "$DIR/roots" "$tree/tenants/bob/repos/away.git"
+    for n in 1 2 3; do
+        backup
+        sleep 1.1
+    done
+    [ "$(find "$DIR/backups" -mindepth 1 -type d -name 'n1-*' | wc -l)" = 2 ]
+    [ -z "$(find "$DIR/backups" -mindepth 1 -perm /077 ! -name skyflake-backup ! -path '*/storage.json' ! -path '*/config.json')" ]
+    newest=$(find "$DIR/backups" -name 'n1-*' | sort | tail -n 1)
+    zstd -dcq "$newest/tenants/alice.tar.zst" | tar -t | grep -qx repos/infra.git/HEAD
+    run ! grep -q "of root" <<<"$(zstd -dcq "$newest/tenants/bob.tar.zst" | tar -xO 2>/dev/null)"
+    [ -s "$newest/nomad.snap" ]
+    # A file that its owner can not read is no whole backup.
+    mkdir "$tree/tenants/alice/repos/roots.git" && chmod 0700 "$tree/tenants/alice/repos/roots.git"
+    run -74 backup
+    rmdir "$tree/tenants/alice/repos/roots.git"
+}
+
+@test "nixos: all servers and the shared directory are lost, and come back from a backup" {
+    local backup tree=$DIR/shared
+    backup=$(find "$DIR/backups" -name 'n1-*' | sort | tail -n 1)
+    stop
+    rm -rf "$DIR/nomad" "$tree.lost" && mv "$tree" "$tree.lost"
+    start
+    NOMAD_TOKEN=$(nomad acl bootstrap -json | jq -re .SecretID)
+    NOMAD_TOKEN=$NOMAD_TOKEN nomad operator snapshot restore "$backup/nomad.snap"
+    stop
+    start
+    # The hosts' tokens are what they were, and so is the registry.
+    soon with host var get -namespace skyflake -out json sky/registry/index
+    [[ $(with host var get -namespace skyflake -out json sky/registry/index) == *'next_index'* ]]
+
+    # As `storage init` and `host-setup` leave it.
+    mkdir -p "$tree"/tenants/{alice,bob}/repos "$tree"/{keys,records,deployments,gcroots}
+    cp "$backup/storage.json" "$tree/"
+    chown 3001:3001 "$tree/tenants/alice/repos" && chown 3002:3002 "$tree/tenants/bob/repos"
+    chown games:games "$tree"/{keys,records,deployments,gcroots}
+    chmod 0755 "$DIR" "$tree" "$tree/tenants" "$tree"/tenants/*
+    sh "$scripts/restore.sh" "$DIR/config.json" "$backup"
+    diff -r --no-dereference "$tree.lost/tenants" "$tree/tenants"
+    diff -r "$tree.lost/keys" "$tree/keys"
+    [ "$(stat -c %u:%a "$tree/tenants/alice/repos/infra.git/HEAD")" = "$(stat -c %u:%a "$tree.lost/tenants/alice/repos/infra.git/HEAD")" ]
+    run -65 sh "$scripts/restore.sh" "$DIR/config.json" "$backup"
+    [[ $output == *"is not empty"* ]]
+    jq '.storage = "00000000000000000000000000000000"' "$tree/storage.json" >"$DIR/other" && cp "$DIR/other" "$tree/storage.json"
+    run -69 sh "$scripts/restore.sh" "$DIR/config.json" "$backup"
+}
