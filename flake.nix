@@ -19,17 +19,33 @@
         make:
         lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (system: make nixpkgs.legacyPackages.${system});
 
-      # A host to try things out, itself a MicroVM on the bridge virbr0.
-      example =
-        instance:
+      # Hosts to try things out, themselves MicroVMs on the bridge virbr0: one by itself, or three that are a cluster.
+      machine =
+        module:
         lib.nixosSystem {
           system = "x86_64-linux";
           modules = [
             microvm.nixosModules.microvm
             self.nixosModules.default
-            (import ./example/server.nix { inherit instance; })
+            module
           ];
         };
+      examples = {
+        example = machine (import ./example/server.nix { instance = 9; });
+      }
+      // lib.listToAttrs (
+        map
+          (instance: {
+            name = "example${toString instance}";
+            value = machine (import ./example/cluster.nix { inherit instance; });
+          })
+          [
+            1
+            2
+            3
+          ]
+      );
+      keys = pkgs: pkgs.callPackage ./nixos-module/scripts { };
       runner = host: {
         type = "app";
         program = "${host.config.microvm.declaredRunner}/bin/microvm-run";
@@ -48,14 +64,22 @@
 
       packages = forSystems (pkgs: {
         default = pkgs.callPackage ./package.nix { };
+        inherit (keys pkgs) make-ceph make-nomad;
       });
 
-      nixosConfigurations.example1 = example 1;
+      nixosConfigurations = examples;
 
-      apps.x86_64-linux = {
-        default = self.apps.x86_64-linux.example1;
-        example1 = runner self.nixosConfigurations.example1;
-      };
+      apps = forSystems (
+        pkgs:
+        lib.mapAttrs (_: package: {
+          type = "app";
+          program = lib.getExe package;
+          inherit (package) meta;
+        }) (lib.getAttrs [ "make-ceph" "make-nomad" ] (keys pkgs))
+        // lib.optionalAttrs pkgs.stdenv.hostPlatform.isx86_64 (
+          lib.mapAttrs (_: runner) examples // { default = runner examples.example; }
+        )
+      );
 
       checks = forSystems (
         pkgs:
@@ -63,12 +87,25 @@
           package = self.packages.${pkgs.stdenv.hostPlatform.system}.default;
         }
         // lib.optionalAttrs pkgs.stdenv.hostPlatform.isx86_64 {
-          example1 = self.nixosConfigurations.example1.config.system.build.toplevel;
-          one-host = pkgs.testers.runNixOSTest {
-            imports = [ ./nixos-module/tests/one-host.nix ];
-            defaults.imports = [ self.nixosModules.default ];
-          };
+          example = examples.example.config.system.build.toplevel;
+          example1 = examples.example1.config.system.build.toplevel;
         }
+        // lib.optionalAttrs pkgs.stdenv.hostPlatform.isx86_64 (
+          lib.genAttrs [ "one-host" "three-hosts" "failover" ] (
+            name:
+            pkgs.testers.runNixOSTest {
+              imports = [ (./nixos-module/tests + "/${name}.nix") ];
+              defaults.imports = [ self.nixosModules.default ];
+              # A test's nodes share one nixpkgs, whose configuration they can not change: Nomad's licence is allowed here.
+              node.pkgs = lib.mkForce (
+                import nixpkgs {
+                  inherit (pkgs.stdenv.hostPlatform) system;
+                  config.allowUnfreePredicate = package: lib.getName package == "nomad";
+                }
+              );
+            }
+          )
+        )
       );
 
       devShells = forSystems (pkgs: {

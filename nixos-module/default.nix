@@ -21,5 +21,6 @@
     ./metrics.nix
     ./units.nix
     ./gc.nix
+    ./backup.nix
   ];
 }

@@ -55,6 +55,8 @@ let
 
   wanted = name: builtins.elem name units || builtins.match "(skyflake-)?ceph-.*service" name != null;
   units = [
+    "skyflake-backup.service"
+    "skyflake-backup.timer"
     "skyflake-gc.service"
     "skyflake-gc.timer"
     "skyflake-host.service"
@@ -247,6 +249,13 @@ in
       metrics = {
         enable = true;
         calendar = "*:0/5";
+      };
+      backup = {
+        enable = true;
+        directory = "/mnt/elsewhere/skyflake";
+        calendar = "daily";
+        keep = 14;
+        token = "/run/keys/backup.token";
       };
       nomad = {
         servers = [

@@ -1,0 +1,130 @@
+# Three Skyflake hosts as MicroVMs on the bridge virbr0: `nix run .#example1`, `.#example2`, `.#example3`, one terminal each.
+# Addresses 192.168.122.201 to .203, as libvirt's network `default` leaves them free.
+{ instance }:
+{ config, lib, ... }:
+let
+  address = n: "192.168.122.${toString (200 + n)}";
+  host = n: "example${toString n}";
+  self = host instance;
+in
+{
+  microvm = {
+    vcpu = 2;
+    mem = 6144;
+    shares = [
+      {
+        tag = "ro-store";
+        source = "/nix/store";
+        mountPoint = "/nix/.ro-store";
+      }
+      # Its keys and tokens, from ./keys beside you: the handbook's "Growing to a cluster" makes them.
+      {
+        proto = "9p";
+        tag = "secrets";
+        source = "keys/${self}";
+        mountPoint = "/var/lib/skyflake-secrets";
+        securityModel = "mapped-file";
+      }
+    ];
+    volumes = [
+      {
+        image = "${self}-persist.img";
+        mountPoint = "/";
+        size = 20 * 1024;
+      }
+      # Blank, for Ceph.
+      {
+        image = "${self}-osd.img";
+        mountPoint = null;
+        autoCreate = false;
+        size = 20 * 1024;
+      }
+    ];
+    preStart = ''
+      mkdir -p keys/${self}
+      [ -e ${self}-osd.img ] || truncate -s 20G ${self}-osd.img
+    '';
+    interfaces = [
+      {
+        id = "eth0";
+        type = "bridge";
+        mac = "02:00:00:00:00:0${toString instance}";
+        bridge = "virbr0";
+      }
+    ];
+  };
+
+  networking.hostName = self;
+  networking.useNetworkd = true;
+  networking.useDHCP = false;
+  systemd.network.networks."10-uplink" = {
+    matchConfig.MACAddress = (lib.head config.microvm.interfaces).mac;
+    address = [ "${address instance}/24" ];
+    gateway = [ "192.168.122.1" ];
+    dns = [ "192.168.122.1" ];
+  };
+
+  # For the console of an example only.
+  users.users.root.password = "";
+  system.stateVersion = "26.05";
+  nixpkgs.config.allowUnfreePredicate = package: lib.getName package == "nomad";
+
+  skyflake = {
+    enable = true;
+    nodes = lib.listToAttrs (
+      map (n: lib.nameValuePair (host n) { address = address n; }) [
+        1
+        2
+        3
+      ]
+    );
+    nomad = {
+      enable = true;
+      vcpuMhz = 500;
+    };
+    ceph = {
+      enable = true;
+      fsid = "433a2193-4f8a-47a0-95d2-209d7ca2cca5";
+      osds = lib.listToAttrs (
+        map
+          (
+            n:
+            lib.nameValuePair (toString (n - 1)) {
+              host = host n;
+              device = "/dev/vdb";
+            }
+          )
+          [
+            1
+            2
+            3
+          ]
+      );
+      osdMemory = 1024;
+    };
+    storage = {
+      id = "e8a3c0d1f2b44c5d8e9fa0b1c2d3e4f5";
+      defaultClass = "ceph";
+      classes = {
+        local.kind = "local";
+        ceph = {
+          kind = "fenced";
+          pool = "skyflake";
+        };
+      };
+    };
+    cells.mem = 2048;
+    reserve = {
+      mem = 512;
+      nomadMem = 512;
+      cephMem = 2048;
+      buildMem = 512;
+    };
+    users.test = {
+      uid = 3001;
+      sshKeys = [
+        # Put your SSH public key here.
+      ];
+    };
+  };
+}
