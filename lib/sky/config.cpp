@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky/config-networks.hpp>
+#include <sky/config-read.hpp>
 #include <sky/config.hpp>
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
@@ -11,62 +12,15 @@
 #include <set>
 
 namespace sky {
+
+using namespace config_read;
+
 namespace {
 
-constexpr int kCode = static_cast<int>(ExitCode::kConfig);
 constexpr std::size_t kMostBytes = 4U << 20U;
 constexpr std::int64_t kMostMib = std::int64_t{1} << 40;
 constexpr std::int64_t kMostSeconds = 7 * 24 * 3600;
 constexpr std::int64_t kMostKeep = std::int64_t{10} * 366 * 24 * 3600;
-
-void set(Fields& fields, const char* key, std::string& into) {
-    into = fields.optional_string(key).value_or(into);
-}
-
-void set(Fields& fields, const char* key, std::filesystem::path& into) {
-    if (const auto text = fields.optional_string(key)) {
-        into = *text;
-        if (!into.is_absolute()) {
-            fields.wrong(key, "an absolute path");
-        }
-    }
-}
-
-void set(Fields& fields, const char* key, std::int64_t& into, std::int64_t least,
-         std::int64_t most) {
-    into = fields.integer_or(key, least, most, into);
-}
-
-template <typename T>
-void set_list(Fields& fields, const char* key, std::vector<T>& into) {
-    if (!fields.has(key)) {
-        return;
-    }
-    into.clear();
-    fields.each(key, [&](const Json& value, const std::string& path) {
-        if (!value.is_string()) {
-            fail(ExitCode::kConfig, "{}: expected a string", path);
-        }
-        into.emplace_back(value.get<std::string>());
-    });
-}
-
-template <typename T>
-T name_of(const std::string& text, const std::string& path) {
-    if (!T::valid(text)) {
-        fail(ExitCode::kConfig, "{}: not a name (use a-z 0-9 -, start with a letter)", path);
-    }
-    return T::parse(text);
-}
-
-template <typename F>
-void section(Fields& parent, const char* key, F&& read) {
-    if (parent.has(key)) {
-        Fields fields(parent.any(key), parent.path_of(key), kCode);
-        read(fields);
-        fields.done();
-    }
-}
 
 Quota read_quota(const Json& value, const std::string& path) {
     Quota quota;
@@ -91,6 +45,9 @@ void read_tenants(Fields& top, Config& config) {
             if (f.has("quota")) {
                 tenant.quota = read_quota(f.any("quota"), f.path_of("quota"));
             }
+            section(f, "placement", [&](Fields& p) {
+                set_list(p, "placed", tenant.placed);
+            });
             f.done();
             if (!uids.insert(tenant.uid).second) {
                 fail(ExitCode::kConfig, "{}.uid: another tenant has it", path);
@@ -184,48 +141,6 @@ void read_volumes(Fields& f, VolumesConfig& volumes) {
     }
 }
 
-void set(Fields& fields, const char* key, std::optional<std::filesystem::path>& into) {
-    if (fields.has(key)) {
-        std::filesystem::path path;
-        set(fields, key, path);
-        into = std::move(path);
-    }
-}
-
-bool valid_address(std::string_view text) {
-    for (const std::string_view scheme : {"https://", "http://"}) {
-        if (text.starts_with(scheme)) {
-            const auto rest = text.substr(scheme.size());
-            return !rest.empty() && rest.find_first_of("/?#@ ") == std::string_view::npos;
-        }
-    }
-    return false;
-}
-
-void read_nomad(Fields& f, NomadConfig& nomad) {
-    set_list(f, "addresses", nomad.addresses);
-    if (nomad.addresses.empty() ||
-        !std::all_of(nomad.addresses.begin(), nomad.addresses.end(), valid_address)) {
-        f.wrong("addresses", "at least one http(s)://HOST:PORT");
-    }
-    set(f, "ca", nomad.ca);
-    set(f, "cert", nomad.cert);
-    set(f, "key", nomad.key);
-    if (nomad.cert.has_value() != nomad.key.has_value()) {
-        f.wrong("cert", "together with key");
-    }
-    nomad.tls_name = f.optional_string("tls_name");
-    set(f, "region", nomad.region);
-    set_list(f, "datacenters", nomad.datacenters);
-    set(f, "node_pool", nomad.node_pool);
-    set(f, "deploy_token", nomad.deploy_token);
-    set(f, "host_token", nomad.host_token);
-    set(f, "vcpu_mhz", nomad.vcpu_mhz, 1, 100000);
-    set(f, "overhead_mib", nomad.overhead_mib, 16, 1 << 20);
-    set(f, "place_s", nomad.place_s, 1, 3600);
-    set(f, "lease_s", nomad.lease_s, 3, 3600);
-}
-
 void read_small_sections(Fields& top, Config& c) {
     section(top, "programs", [&](Fields& f) {
         set(f, "git", c.programs.git);
@@ -266,6 +181,17 @@ void read_small_sections(Fields& top, Config& c) {
     section(top, "cell", [&](Fields& f) { read_cell(f, c.cell); });
     section(top, "volumes", [&](Fields& f) { read_volumes(f, c.volumes); });
     section(top, "nomad", [&](Fields& f) { read_nomad(f, c.nomad.emplace()); });
+}
+
+void check_placements(const Config& c) {
+    for (const auto& [name, tenant] : c.tenants) {
+        for (const auto& each : tenant.placed) {
+            if (!c.nomad || !c.nomad->placements.contains(each)) {
+                fail(ExitCode::kConfig, "tenants.{}.placement: not one of nomad.placements",
+                     name.str());
+            }
+        }
+    }
 }
 
 void check_tenant_uids(const Config& c) {
@@ -335,6 +261,7 @@ Config parse_config(std::string_view text, const std::filesystem::path& file) {
     read_networks(top, c);
     top.done();
     check_tenant_uids(c);
+    check_placements(c);
     return c;
 }
 

@@ -27,6 +27,7 @@ struct Quota {
 struct TenantConfig {
     uid_t uid = 0;
     Quota quota;
+    std::vector<std::string> placed = {}; ///< names of nomad.placements that hold for its machines
 };
 
 struct Programs {
@@ -144,6 +145,24 @@ struct VolumesConfig {
     std::int64_t keep_s = 30 * 24 * 3600; ///< how long those of a deleted branch wait for it
 };
 
+/// Which hosts a machine may, or should rather, run on, in Nomad's words: the operator's.
+struct Placement {
+    struct Rule {
+        std::string attribute; ///< "${meta.rack}"
+        std::string op = "=";  ///< Nomad's operand
+        std::string value = {};
+        std::int64_t weight = 50; ///< of an affinity: -100 to 100
+    };
+    struct Spread {
+        std::string attribute;
+        std::int64_t weight = 50; ///< 1 to 100
+    };
+    std::vector<Rule> constraints;
+    std::vector<Rule> affinities;
+    std::vector<Spread> spreads;
+    std::optional<std::int64_t> priority; ///< 1 to 100; Nomad's usual one is 50
+};
+
 /// How to reach the cluster's scheduler, doc/interfaces.md "Cluster".
 struct NomadConfig {
     std::vector<std::string> addresses; ///< http(s)://HOST:PORT, tried in turn
@@ -160,6 +179,8 @@ struct NomadConfig {
     std::int64_t overhead_mib = 192; ///< hypervisor and virtiofsd, on top of the guest's memory
     std::int64_t place_s = 60;
     std::int64_t lease_s = 30;
+    bool spare_refuses = false; ///< "spare": a machine for which a lost host leaves no room
+    std::map<std::string, Placement> placements; ///< by name; "default" holds for every machine
 };
 
 /// The host's configuration, doc/interfaces.md "Configuration". A plain value; nothing in it was a

@@ -18,7 +18,11 @@ Registry::Disk parse_disk(const Json& value, const std::string& path) {
     Registry::Disk disk{.storage_class = fields.string("class"),
                         .size_mib = static_cast<std::uint64_t>(
                             fields.integer("size_mib", 1, std::int64_t{1} << 40)),
-                        .kept_since = fields.integer_or("kept_since", 1, std::int64_t{1} << 40, 0)};
+                        .kept_since = fields.integer_or("kept_since", 1, std::int64_t{1} << 40, 0),
+                        .host = fields.optional_string("host").value_or("")};
+    if (!disk.host.empty() && !Machine::valid(disk.host)) {
+        fields.wrong("host", "the name of a host");
+    }
     fields.done();
     return disk;
 }
@@ -130,6 +134,9 @@ Json disks_json(const Disks& disks) {
         out[name] = {{"class", disk.storage_class}, {"size_mib", disk.size_mib}};
         if (disk.kept_since != 0) {
             out[name]["kept_since"] = disk.kept_since;
+        }
+        if (!disk.host.empty()) {
+            out[name]["host"] = disk.host;
         }
     }
     return out;

@@ -225,7 +225,8 @@ const Registry::Machine& register_machine(Registry& registry, const RegistryLimi
 }
 
 void register_volume(Registry& registry, const MachinePath& path, const Volume& volume,
-                     std::string_view storage_class, std::uint64_t size_mib) {
+                     std::string_view storage_class, std::uint64_t size_mib,
+                     std::string_view host) {
     const auto machine = registry.machines.find(path.joined());
     if (machine == registry.machines.end()) {
         fail(ExitCode::kRefused, "machine '{}' is not registered", path.text());
@@ -234,8 +235,23 @@ void register_volume(Registry& registry, const MachinePath& path, const Volume& 
     if (!disk.storage_class.empty() && disk.storage_class != storage_class) {
         fail(ExitCode::kRefused, "volume '{}' is of another storage class", volume.str());
     }
+    if (!disk.host.empty() && disk.host != host) {
+        fail(ExitCode::kRefused, "volume '{}' lies on {}", volume.str(), disk.host);
+    }
+    disk.host = host;
     disk.storage_class = storage_class;
     disk.size_mib = std::max(disk.size_mib, size_mib);
+}
+
+std::optional<std::string> home_of(const Registry& registry, const MachinePath& path) {
+    if (const auto* machine = registry.find(path)) {
+        for (const auto& [name, disk] : machine->volumes) {
+            if (!disk.host.empty()) {
+                return disk.host;
+            }
+        }
+    }
+    return std::nullopt;
 }
 
 void forget_machine(Registry& registry, const MachinePath& path, std::int64_t now) {

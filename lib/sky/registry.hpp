@@ -27,6 +27,7 @@ struct Registry {
         std::string storage_class; ///< "class" in JSON
         std::uint64_t size_mib = 0;
         std::int64_t kept_since = 0; ///< in `kept`: seconds of the epoch, 0: unknown
+        std::string host = {};       ///< in a cluster: where one of a local class lies; else empty
         bool operator==(const Disk&) const = default;
     };
     struct Machine {
@@ -91,10 +92,14 @@ const Registry::Machine& register_machine(Registry& registry, const RegistryLimi
                                           std::optional<std::uint32_t> max = std::nullopt);
 
 /// Remembers that a volume was made on the storage. Nothing if it is there with the same class;
-/// Error(kRefused) if the class differs; a size only grows. The machine must be registered:
-/// Error(kRefused).
+/// Error(kRefused) if the class or the host differs; a size only grows. The machine must be
+/// registered: Error(kRefused). `host`: of a volume that lies on one host, else empty.
 void register_volume(Registry& registry, const MachinePath& path, const Volume& volume,
-                     std::string_view storage_class, std::uint64_t size_mib);
+                     std::string_view storage_class, std::uint64_t size_mib,
+                     std::string_view host = {});
+
+/// The host that has its volumes of a local class, if it has any: it can run nowhere else.
+[[nodiscard]] std::optional<std::string> home_of(const Registry& registry, const MachinePath& path);
 
 /// Takes index, uids and addresses back; volumes stay in `kept` from `now` (seconds of the epoch)
 /// on, and come back with register_machine(). The caller has proved that nothing of the machine

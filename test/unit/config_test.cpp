@@ -67,6 +67,16 @@ TEST_CASE("every mistake in a configuration is named with its path") {
     CHECK(with("/state", "var") == "state: expected an absolute path");
     CHECK(with("/storage", "x") ==
           "storage: expected 32 hex digits (sky-vm-run storage init prints them)");
+    CHECK(with("/nomad", {{"addresses", {"http://n1:4646"}}, {"spare", "maybe"}}) ==
+          "nomad.spare: expected \"warn\" or \"refuse\"");
+    CHECK(with("/nomad",
+               {{"addresses", {"http://n1:4646"}},
+                {"placements",
+                 {{"x",
+                   {{"affinities", {{{"attribute", "a"}, {"value", "b"}, {"weight", 0}}}}}}}}}) ==
+          "nomad.placements.x.affinities[0].weight: expected -100 to 100, not 0");
+    CHECK(with("/tenants/bob/placement", {{"placed", {"x"}}}) ==
+          "tenants.bob.placement: not one of nomad.placements");
     CHECK(with("/v", 2) == "v: expected a whole number from 1 to 1");
     CHECK(refusal(Json::array()) == ": expected an object");
 }

@@ -19,9 +19,11 @@ namespace {
 /// A host on which a revision gets ready or does not, as the test says.
 class FakeHost : public Scheduler {
   public:
-    std::set<Revision> broken; ///< revisions that do not get ready
-    bool away = false;         ///< the host does not answer
-    bool sees = false;         ///< what is ready can be seen without asking
+    std::set<Revision> broken;            ///< revisions that do not get ready
+    bool away = false;                    ///< the host does not answer
+    std::optional<std::string> lack;      ///< of room, if a host died
+    std::map<MachinePath, Amount> beside; ///< who was named to it
+    bool sees = false;                    ///< what is ready can be seen without asking
     std::vector<std::string> calls;
     std::optional<MachineState> now; ///< the one machine
 
@@ -57,6 +59,12 @@ class FakeHost : public Scheduler {
         }
         watch(*now);
         return {.exit_code = now->state == "ready" ? 0 : 1, .last = now, .said = {}};
+    }
+    std::optional<std::string> not_spared(const Spec& /*spec*/,
+                                          const std::map<MachinePath, Amount>& others) override {
+        beside = others;
+        calls.emplace_back("spare");
+        return lack;
     }
     Outcome stop(const MachinePath& machine, bool forget, const Watch& /*watch*/) override {
         calls.push_back(forget ? "forget" : "stop");
@@ -238,6 +246,43 @@ TEST_CASE("a machine does not count against itself, another one does") {
     CHECK(site.order(Kind::kDeploy, rev('c')).code == 0); // 512
     CHECK(site.order(Kind::kDeploy, rev('a')).text ==
           "mem_mib: asked 1024, used 1025, allowed 2048");
+}
+
+TEST_CASE("N+1: what no lost host leaves room for is refused, or warned of") {
+    Site site;
+    site.policy.nomad.emplace();
+    MachineRecord other;
+    other.rev = rev('a');
+    other.granted = {.vcpu = 1, .mem_mib = 256, .disk_mib = 0};
+    for (const auto& each : {path("alice", "two", "db"), path("bob", "two", "db")}) {
+        site.records.prepare(each);
+        site.records.save(each, other);
+        other.want_running = false; // the second takes no room
+    }
+    CHECK(site.order(Kind::kDeploy, rev('a')).code == 0);
+    CHECK(site.host.calls == std::vector<std::string>{"spare", "start a"});
+    CHECK(site.host.beside.size() == 1);
+
+    // It is there already, and grows: only then it is asked.
+    site.host.lack = "n1 must not die: mem_mib: asked 700, used 512, allowed 1000 without it";
+    CHECK(site.order(Kind::kDeploy, rev('b')).code == 0);
+    CHECK(site.host.calls.back() == "start b");
+    CHECK(site.said.empty());
+    Json big = manifest_for(*site.registry.find(site.www));
+    big["mem_mib"] = 700;
+    site.deployed('c', big);
+    site.said.clear();
+    CHECK(site.order(Kind::kDeploy, rev('c')).code == 0);
+    REQUIRE_FALSE(site.said.empty());
+    CHECK_THAT(site.said.front(), ContainsSubstring("warning: www: n1 must not die"));
+
+    CHECK(site.order(Kind::kStop).code == 0);
+    site.policy.nomad->spare_refuses = true;
+    const auto verdict = site.order(Kind::kDeploy, rev('c'));
+    CHECK(verdict.code == 77);
+    CHECK(verdict.stage == "admit");
+    CHECK(verdict.text == *site.host.lack);
+    CHECK(site.host.calls.back() == "spare"); // nothing was started
 }
 
 TEST_CASE("stop is remembered until the next push") {

@@ -235,3 +235,21 @@ TEST_CASE(
     registry.tenants.at("alice").networks["own"] = "10.89.0.0/20";
     CHECK_THROWS_AS(Registry::parse(registry.dump()), Error); // of another network
 }
+
+TEST_CASE("a volume that lies on one host holds its machine there") {
+    Registry registry;
+    const RegistryLimits limits{.uid_first = 2000000, .uid_count = 400, .networks = {}};
+    const MachinePath path{Tenant::parse("alice"), Repo::parse("infra"), Machine::parse("www")};
+    static_cast<void>(register_machine(registry, limits, path));
+    const auto root = Volume::parse("root");
+    register_volume(registry, path, Volume::parse("data"), "shared", 10);
+    CHECK_FALSE(home_of(registry, path));
+    register_volume(registry, path, root, "local", 10, "n2");
+    CHECK(home_of(registry, path) == "n2");
+    CHECK(Registry::parse(registry.dump()) == registry);
+    CHECK_THROWS_WITH(register_volume(registry, path, root, "local", 10, "n1"),
+                      "volume 'root' lies on n2");
+    forget_machine(registry, path);
+    static_cast<void>(register_machine(registry, limits, path)); // it comes back to its volumes
+    CHECK(home_of(registry, path) == "n2");
+}

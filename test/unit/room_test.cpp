@@ -46,17 +46,51 @@ TEST_CASE("what is left on a host is what nobody has and the host does not keep"
 
 TEST_CASE("one host may be lost while the others have room for its machines", "[nomad]") {
     const Json nodes{node("n1", 1024), node("n2", 1024), node("n3", 1024)};
-    const auto with = [&](const Json& allocations) { return rooms_of(nodes, allocations); };
-    CHECK_FALSE(not_spared(with(Json::array()), {500, 900}));
-    CHECK(not_spared(with(Json::array()), {500, 1100}));
+    const auto lacks = [&](const Json& allocations, const Wanted& asked,
+                           const std::vector<Wanted>& others = {}) {
+        return not_spared(rooms_of(nodes, allocations), asked, others);
+    };
+    CHECK_FALSE(lacks(Json::array(), {{500, 900}}));
+    CHECK(lacks(Json::array(), {{500, 1100}}));
     // Two hosts of 1000 hold 600 and 600 and the new 300; the third's 600 has no place then.
     const Json full{allocation("a", "n1", 600), allocation("b", "n2", 600),
                     allocation("c", "n3", 600)};
-    CHECK(not_spared(with(full), {500, 300}));
+    const auto unspared = lacks(full, {{500, 300}});
+    REQUIRE(unspared);
+    CHECK(unspared->text() ==
+          "n1 must not die: mem_mib: asked 300, used 1800, allowed 2000 without it");
     const Json light{allocation("a", "n1", 300), allocation("b", "n2", 300),
                      allocation("c", "n3", 300)};
-    CHECK_FALSE(not_spared(with(light), {500, 300}));
+    CHECK_FALSE(lacks(light, {{500, 300}}));
+    // What was granted to others and has no place yet counts as well.
+    CHECK(lacks(light, {{500, 300}}, {{{500, 900}}}));
+    // A sum that would do, in pieces that do not.
+    const Json pieces{allocation("a", "n1", 600), allocation("b", "n2", 600)};
+    CHECK(lacks(pieces, {{500, 450}})->text() ==
+          "n3 must not die: mem_mib: asked 450, used 1200, allowed 2000 without it (in pieces)");
+    CHECK(lacks(Json::array(), {{5000, 100}})->text() ==
+          "n1 must not die: mhz: asked 5000, used 0, allowed 7800 without it (in pieces)");
     // A host that is down spares nobody.
     CHECK(not_spared(rooms_of({node("n1", 1024), node("n2", 1024, "down")}, Json::array()),
-                     {500, 300}) == "n1");
+                     {{500, 300}}, {})
+              ->host == "n1");
+}
+
+TEST_CASE("what is held to a host needs no place on another, and has no other", "[nomad]") {
+    const Json nodes{node("n1", 1024), node("n2", 1024)};
+    const Json allocations{allocation("a", "n1", 700), allocation("b", "n2", 700)};
+    auto rooms = rooms_of(nodes, allocations);
+    CHECK(not_spared(rooms, {{500, 100}}, {}));
+    for (Room& room : rooms) {
+        for (auto& [id, machine] : room.machines) {
+            machine.stays = true;
+        }
+    }
+    CHECK_FALSE(not_spared(rooms, {{500, 100}}, {}));
+    // It waits with the host that has its volumes, and must fit there when the other dies.
+    CHECK_FALSE(not_spared(rooms, {{500, 300}, "n1"}, {}));
+    CHECK(not_spared(rooms, {{500, 400}, "n1"}, {})->host == "n2");
+    Json everywhere = allocation("c", "n1", 200);
+    everywhere["JobType"] = "system";
+    CHECK(rooms_of(nodes, {everywhere})[0].machines.at("c").stays);
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "sky-nomad-submit/app.hpp"
 
+#include "sky-nomad-submit/drain.hpp"
 #include "sky-nomad-submit/reconcile.hpp"
 #include "sky-nomad-submit/tenant.hpp"
+#include "sky-nomad-submit/usage.hpp"
 #include "sky-nomad-submit/verbs.hpp"
 
 #include <sky/error.hpp>
@@ -37,6 +39,7 @@ constexpr const char* kExamples =
     "status\n"
     "  sky-nomad-submit status --all                 # root: every machine of this host\n"
     "  sky-nomad-submit reconcile --dry-run          # root: what would be started, stopped\n"
+    "  NOMAD_TOKEN=... sky-nomad-submit drain n2     # root: machines leave host n2\n"
     "\n"
     "Requests are JSON lines on stdin, answers JSON lines on stdout. Root names the tenant, in\n"
     "each request (\"tenant\") or with --tenant.\n"
@@ -49,9 +52,12 @@ struct Options {
     bool json = false;
     bool dry_run = false;
     bool all = false;
+    bool watch = false;
+    std::optional<std::string> since = {};
+    std::optional<std::string> until = {};
 
     /// One that sudo's fixed command line would lose.
-    [[nodiscard]] bool changes_the_verb() const { return tenant || dry_run || all; }
+    [[nodiscard]] bool changes_the_verb() const { return tenant || dry_run || all || watch; }
 };
 
 int run_verb(const Desk& desk, const std::string& verb) {
@@ -86,6 +92,7 @@ int app(Cli& cli) {
     app.add_flag("--json", options.json, "status: JSON lines to a terminal too");
     app.add_flag("--dry-run", options.dry_run, "root: say what would be done, change nothing");
     app.add_flag("--all", options.all, "status, root: every machine of this host");
+    app.add_flag("--watch", options.watch, "status, root: again whenever something has changed");
     app.require_subcommand(0, 1);
     app.fallthrough();
     for (const auto& [name, what] : kVerbs) {
@@ -93,6 +100,22 @@ int app(Cli& cli) {
     }
     app.add_subcommand("reconcile", "root: ensure for each tenant, then records against what runs")
         ->callback([&verb] { verb = "reconcile"; });
+    auto* use = app.add_subcommand("usage", "root: vCPU-, memory- and disk-hours of each tenant");
+    use->callback([&verb] { verb = "usage"; });
+    use->add_option("--since", options.since, "from then on (2026-11-22)")->type_name("TIME");
+    use->add_option("--until", options.until, "up to then; now")->type_name("TIME");
+    std::string host;
+    std::int64_t deadline = 600;
+    auto* drain = app.add_subcommand("drain", "root: every machine leaves a host, one by one; the "
+                                              "operator's token is in NOMAD_TOKEN");
+    drain->callback([&verb] { verb = "drain"; });
+    drain->add_option("HOST", host)->required();
+    drain->add_option("--deadline", deadline, "then what is left is stopped at once (600)")
+        ->type_name("SECONDS")
+        ->check(CLI::Range(0, 86400));
+    auto* undrain = app.add_subcommand("undrain", "root: a host takes machines again");
+    undrain->callback([&verb] { verb = "undrain"; });
+    undrain->add_option("HOST", host)->required();
     std::string tenant;
     auto* tenants = app.add_subcommand("tenant", "root: a tenant's part of the cluster");
     tenants->require_subcommand(1);
@@ -110,8 +133,21 @@ int app(Cli& cli) {
     if (verb == "tenant") {
         return tenant_add(config, tenant);
     }
+    if (verb == "drain") {
+        return drain_host(config, host, std::chrono::seconds(deadline), options.dry_run);
+    }
+    if (verb == "undrain") {
+        return undrain_host(config, host, options.dry_run);
+    }
     const Caller caller =
         cross(config, config.accounts.deploy, kTool, verb, options.changes_the_verb());
+    if (verb == "usage") {
+        if (!caller.root) {
+            fail(ExitCode::kRefused, "usage is for the operator");
+        }
+        check_storage(config);
+        return usage(config, options.since, options.until, options.json);
+    }
     const auto scheduler = make_scheduler(config);
     const Desk desk{.config = config,
                     .scheduler = *scheduler,
@@ -119,7 +155,8 @@ int app(Cli& cli) {
                     .tenant = options.tenant,
                     .json = options.json,
                     .dry_run = options.dry_run,
-                    .all = options.all};
+                    .all = options.all,
+                    .watch = options.watch};
     check_storage(config);
     return run_verb(desk, verb);
 }

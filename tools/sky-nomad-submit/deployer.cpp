@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-nomad-submit/deployer.hpp"
+#include "sky-nomad-submit/deployer-job.hpp"
 
 #include <sky/cli.hpp>
 #include <sky/error.hpp>
@@ -11,30 +11,10 @@
 #include <chrono>
 
 namespace sky::submit {
-namespace {
 
 using std::chrono::seconds;
 
-constexpr const char* kSameSystem = "same system as before, not restarted";
-
-std::string short_rev(const Revision& rev) {
-    return rev.str().substr(0, 7);
-}
-
-constexpr const char* kCacheStage = "cache"; ///< a push that builds and caches it again helps
-
-struct Uncached : Error {
-    using Error::Error;
-};
-
-Record cached_record(const std::filesystem::path& state, const MachinePath& path,
-                     const Revision& rev) {
-    try {
-        return load_record(state, path, rev);
-    } catch (const Error& e) {
-        throw Uncached(e.code(), e.what());
-    }
-}
+namespace {
 
 /// " for 30 days", as far as a person counts.
 std::string for_time(std::int64_t keep_s) {
@@ -45,32 +25,11 @@ std::string for_time(std::int64_t keep_s) {
                                  : "";
 }
 
-/// Runs already what `what` would start, and was not restarted for it.
-bool same_as_before(const MachineRecord::Did& before, const Admitted& what,
-                    const Outcome& outcome) {
-    return before.state == MachineRecord::State::kRunning && before.spec == what.spec.hash() &&
-           outcome.last->since && *outcome.last->since <= before.at;
-}
-
-/// A call that could not be made, or was not answered, is an outcome like others.
-Outcome ask(const std::function<Outcome()>& call) {
-    try {
-        return call();
-    } catch (const Error& e) {
-        return {.exit_code = code(e.code()), .last = {}, .said = e.what()};
-    }
-}
-
 } // namespace
 
-struct Deployer::Job {
-    const MachinePath& path;
-    const std::optional<BuildId>& session;
-    MachineRecord record;
-};
-
 Deployer::Deployer(const Config& config, Scheduler& scheduler, Say say)
-    : config_(config), scheduler_(scheduler), say_(std::move(say)), records_(config.shared) {}
+    : config_(config), scheduler_(scheduler), say_(std::move(say)), records_(config.shared),
+      accounts_(config.shared) {}
 
 Verdict Deployer::carry_out(const Order& order) {
     if (order.dry_run) {
@@ -246,6 +205,10 @@ Verdict Deployer::forget(Job& job) {
         }
         return went_wrong(job, job.record.did.rev, "start", outcome.failure_code(), why);
     }
+    if (known) {
+        accounts_.note(job.path,
+                       {.vcpu = 0, .mem_mib = 0, .disk_mib = job.record.granted.disk_mib});
+    }
     records_.remove(job.path);
     return {.text = "stopped; its volumes are kept" + for_time(config_.volumes.keep_s),
             .state = "stopped",
@@ -279,134 +242,6 @@ Verdict Deployer::dry(const Job& job, const Order& order) const {
     return {.text = "would be stopped", .state = "stopped"};
 }
 
-Admitted Deployer::admitted(const Job& job, const Revision& rev) const {
-    const Record record = cached_record(config_.shared, job.path, rev);
-    const Manifest manifest = Manifest::parse(record.manifest);
-    const Registry registry = load_registry(config_.shared);
-    const auto* machine = registry.find(job.path);
-    if (machine == nullptr) {
-        throw AnotherIdentity(ExitCode::kRefused, "it has no identity any more (push again)");
-    }
-    return admit({.config = config_,
-                  .record = record,
-                  .manifest = manifest,
-                  .machine = *machine,
-                  .used = usage_of(job.path.tenant, job.path, records_.of_tenant(job.path.tenant),
-                                   registry)});
-}
-
-/// Admission, and the grant written down before anybody else of this tenant is admitted. While two
-/// revisions are at stake the larger of both is held.
-Admitted Deployer::reserve(Job& job, const Revision& rev) {
-    const Lock lock =
-        Lock::take(records_.tenant_lock(job.path.tenant), "sky-nomad-submit", seconds(20));
-    Admitted out = admitted(job, rev);
-    const bool holds = job.record.did.state != MachineRecord::State::kStopped;
-    job.record.granted = holds ? at_least(job.record.granted, out.granted) : out.granted;
-    save(job);
-    return out;
-}
-
-Verdict Deployer::bring_up(Job& job, const Revision& rev) {
-    const auto before = job.record.did;
-    std::optional<Admitted> what;
-    try {
-        what = reserve(job, rev);
-    } catch (const Uncached& e) {
-        return went_wrong(job, rev, kCacheStage, code(e.code()), e.what());
-    } catch (const AnotherIdentity& e) {
-        return went_wrong(job, rev, kCacheStage, code(e.code()), e.what());
-    } catch (const Error& e) {
-        // What ran behind it runs on.
-        return went_wrong(job, rev, "admit", code(e.code()), e.what());
-    }
-    const Outcome outcome = ask([&] { return scheduler_.start(what->spec, watch(job.path)); });
-    if (outcome.good()) {
-        const bool same = same_as_before(before, *what, outcome);
-        Verdict verdict = came_up(job, *what, outcome);
-        if (same && verdict.code == 0) {
-            verdict.text = kSameSystem;
-        }
-        return verdict;
-    }
-    if (!outcome.machine_failed()) {
-        return went_wrong(job, rev, outcome.uncached() ? kCacheStage : "start",
-                          outcome.failure_code(), outcome.reason());
-    }
-    const auto& good = job.record.good;
-    const bool elsewhere =
-        std::any_of(good.begin(), good.end(), [&](const Revision& r) { return r != rev; });
-    const bool was_good = std::find(good.begin(), good.end(), rev) != good.end();
-    return elsewhere && !was_good ? hold_back(job, rev, outcome.reason())
-                                  : went_wrong(job, rev, "start", 1, outcome.reason());
-}
-
-/// Back to the last good revision, with the reason in the pin.
-Verdict Deployer::hold_back(Job& job, const Revision& failed, const std::string& why) {
-    const Revision back = job.record.good.front();
-    const std::string reason = fmt::format("{} held back: {}", short_rev(failed), why);
-    say_(fmt::format("       {}: {}", job.path.machine.str(), printable(why, 50)));
-    say_(fmt::format("-----> {} goes back to {}", job.path.machine.str(), short_rev(back)));
-    job.record.pin = MachineRecord::Pin{.rev = back, .why = reason};
-    save(job);
-    try {
-        const Admitted what = reserve(job, back); // its grant was never given back
-        const Outcome outcome = ask([&] { return scheduler_.start(what.spec, watch(job.path)); });
-        if (!outcome.good()) {
-            return went_wrong(job, back, "start", 1,
-                              fmt::format("{}; {} does not start either: {}", reason,
-                                          short_rev(back), outcome.reason()));
-        }
-        return came_up(job, what, outcome);
-    } catch (const Error& e) {
-        return went_wrong(job, back, "start", 1, fmt::format("{}; {}", reason, e.what()));
-    }
-}
-
-/// It runs. A machine that is held back runs too, and is not what the branch asks for: code 1.
-Verdict Deployer::came_up(Job& job, const Admitted& what, const Outcome& outcome) {
-    const auto held = job.record.held_back();
-    job.record.did = {.state = MachineRecord::State::kRunning,
-                      .rev = what.spec.rev,
-                      .job = outcome.last->rev != what.spec.rev ? outcome.last->rev : std::nullopt,
-                      .spec = what.spec.hash(),
-                      .at = now_text(),
-                      .session = job.session,
-                      .why = held};
-    job.record.granted = what.granted;
-    job.record.note_good(what.spec.rev);
-    save(job);
-    const auto& addresses = outcome.last->address;
-    const std::string address = addresses.empty() ? "" : addresses.front();
-    const std::string host = outcome.last->host.value_or(config_.host);
-    if (held) {
-        return {.code = 1,
-                .stage = "start",
-                .text = *held,
-                .state = "running",
-                .host = host,
-                .address = address};
-    }
-    return {.text = fmt::format("running on {}{}{}", host, address.empty() ? "" : ", ", address),
-            .state = "running",
-            .host = host,
-            .address = address};
-}
-
-Verdict Deployer::went_wrong(Job& job, const std::optional<Revision>& rev, const char* stage,
-                             int code, const std::string& why) {
-    auto& did = job.record.did;
-    did = {.state = MachineRecord::State::kFailed,
-           .rev = rev,
-           .spec = did.spec,
-           .at = now_text(),
-           .session = job.session,
-           .why = why,
-           .uncached = std::string_view(stage) == kCacheStage};
-    save(job);
-    return {.code = code, .stage = stage, .text = why, .state = "failed"};
-}
-
 Scheduler::Watch Deployer::watch(const MachinePath& path) const {
     return
         [this, name = path.machine.str(), last = std::string()](const MachineState& seen) mutable {
@@ -418,6 +253,7 @@ Scheduler::Watch Deployer::watch(const MachinePath& path) const {
 }
 
 void Deployer::save(const Job& job) const {
+    accounts_.note(job.path, held_by(job.record)); // first: what is counted was never forgotten
     records_.save(job.path, job.record);
 }
 

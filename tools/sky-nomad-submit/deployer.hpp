@@ -4,6 +4,7 @@
 #include "sky-nomad-submit/admission.hpp"
 #include "sky-nomad-submit/machine-record.hpp"
 #include "sky-nomad-submit/scheduler.hpp"
+#include "sky-nomad-submit/usage.hpp"
 
 #include <sky/config.hpp>
 
@@ -70,6 +71,7 @@ class Deployer {
 
     Admitted admitted(const Job& job, const Revision& rev) const;
     Admitted reserve(Job& job, const Revision& rev);
+    void check_spare(const Job& job, const Spec& spec);
     Verdict bring_up(Job& job, const Revision& rev);
     Verdict hold_back(Job& job, const Revision& failed, const std::string& why);
     Verdict came_up(Job& job, const Admitted& what, const Outcome& outcome);
@@ -82,6 +84,7 @@ class Deployer {
     Scheduler& scheduler_;
     Say say_;
     Records records_;
+    UsageBook accounts_;
 };
 
 } // namespace sky::submit

@@ -93,7 +93,10 @@ void carry_out(const Desk& desk, Orders& orders, const Contact& about,
     }
 }
 
-void ensure_line(const Desk& desk, Orders& orders, const std::string& text) {
+/// What the scheduler looks after, asked once per tenant.
+using Watched = std::map<Tenant, std::set<MachinePath>>;
+
+void ensure_line(const Desk& desk, Orders& orders, Watched& watched, const std::string& text) {
     const Json value = parse_json(text, kSpecBytesMax, "request");
     Fields fields(value, "");
     check_version(fields);
@@ -115,7 +118,10 @@ void ensure_line(const Desk& desk, Orders& orders, const std::string& text) {
     }
     view.registered = machines_in(paths_of(load_registry(desk.config.shared)), tenant, repo);
     if (!view.records.empty()) {
-        view.watched = machines_in(desk.scheduler.watched(tenant), tenant, repo);
+        if (!watched.contains(tenant)) {
+            watched.emplace(tenant, desk.scheduler.watched(tenant));
+        }
+        view.watched = machines_in(watched.at(tenant), tenant, repo);
     }
     carry_out(desk, orders, {tenant, repo, view.session, dry_run}, plan_ensure(view));
 }
@@ -124,8 +130,10 @@ void ensure_line(const Desk& desk, Orders& orders, const std::string& text) {
 
 int ensure(const Desk& desk) {
     Orders orders(desk);
+    Watched watched;
     return orders.run(
-        STDIN_FILENO, [&](const std::string& line) { ensure_line(desk, orders, line); }, false);
+        STDIN_FILENO, [&](const std::string& line) { ensure_line(desk, orders, watched, line); },
+        false);
 }
 
 } // namespace sky::submit

@@ -205,6 +205,10 @@ std::filesystem::path Records::tenant_lock(const Tenant& tenant) const {
     return state_ / "records" / tenant.str() / ".lock";
 }
 
+std::filesystem::path Records::spare_lock() const {
+    return state_ / "records" / ".spare.lock";
+}
+
 Records::All Records::of_repo(const Tenant& tenant, const Repo& repo) const {
     All all;
     std::error_code missing;

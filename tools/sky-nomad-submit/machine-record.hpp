@@ -84,6 +84,8 @@ class Records {
     [[nodiscard]] std::filesystem::path machine_lock(const MachinePath& path) const;
     /// Guards admission: from reading a tenant's usage to writing what was granted.
     [[nodiscard]] std::filesystem::path tenant_lock(const Tenant& tenant) const;
+    /// Guards N+1: from looking at all that runs to writing what was granted. After the tenant's.
+    [[nodiscard]] std::filesystem::path spare_lock() const;
 
     using All = std::map<MachinePath, MachineRecord>;
     [[nodiscard]] All of_repo(const Tenant& tenant, const Repo& repo) const;

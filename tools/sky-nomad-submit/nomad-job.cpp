@@ -15,6 +15,7 @@ constexpr std::int64_t kSecond = 1'000'000'000; ///< Nomad's durations are nanos
 constexpr std::int64_t kForEver = 10 * 365 * std::int64_t{24} * 3600 * kSecond;
 constexpr std::int64_t kKillSlack = 15; ///< seconds beyond stop_s: what sky-vm-run needs at most
 constexpr std::int64_t kLogMib = 10;
+constexpr std::int64_t kPriority = 50; ///< Nomad's own default
 
 Json task(const Config& config, const char* name, const char* verb, const MachinePath& path) {
     return {{"Name", name},
@@ -44,6 +45,36 @@ Json cleanup(const Config& config, const Spec& spec) {
     return out;
 }
 
+Json rule(const Placement::Rule& from) {
+    return {{"LTarget", from.attribute}, {"Operand", from.op}, {"RTarget", from.value}};
+}
+
+/// What the operator says of where it runs, on top of the job.
+void place(Json& job, const Config& config, const Tenant& tenant) {
+    const auto& known = config.nomad->placements;
+    std::vector<std::string> names{"default"};
+    const auto& placed = config.tenant(tenant).placed;
+    names.insert(names.end(), placed.begin(), placed.end());
+    for (const auto& name : names) {
+        const auto at = known.find(name);
+        if (at == known.end()) {
+            continue; // no default; the others the configuration's reader has seen
+        }
+        for (const auto& each : at->second.constraints) {
+            job["Constraints"].push_back(rule(each));
+        }
+        for (const auto& each : at->second.affinities) {
+            Json affinity = rule(each);
+            affinity["Weight"] = each.weight;
+            job["Affinities"].push_back(std::move(affinity));
+        }
+        for (const auto& each : at->second.spreads) {
+            job["Spreads"].push_back({{"Attribute", each.attribute}, {"Weight", each.weight}});
+        }
+        job["Priority"] = at->second.priority.value_or(job["Priority"].get<std::int64_t>());
+    }
+}
+
 std::string text_of(const Json& object, const char* key) {
     const auto at = object.find(key);
     return at != object.end() && at->is_string() ? at->get<std::string>() : std::string();
@@ -68,6 +99,9 @@ std::optional<std::string> first_difference(const Json& sent, const Json& there,
             }
         }
         return std::nullopt;
+    }
+    if (sent.is_array() && sent.empty() && there.is_null()) {
+        return std::nullopt; // Nomad's word for an empty list
     }
     if (sent.is_array() && there.is_array() && sent.size() == there.size()) {
         for (std::size_t i = 0; i < sent.size(); ++i) {
@@ -98,29 +132,57 @@ Json nomad_job(const Config& config, const Spec& spec, const std::optional<std::
           {"DelayFunction", "exponential"},
           {"MaxDelay", 3600 * kSecond},
           {"Unlimited", true}}},
+        {"Disconnect", nullptr},
         {"EphemeralDisk", {{"SizeMB", 5 * kLogMib}, {"Sticky", false}, {"Migrate", false}}},
         {"Tasks", {leader(config, spec), cleanup(config, spec)}}};
+    Json constraints = Json::array(); // the job's: Nomad adds some of its own to the group's
     if (host) {
-        group["Constraints"] = {
-            {{"LTarget", "${node.unique.name}"}, {"RTarget", *host}, {"Operand", "="}}};
+        constraints.push_back(
+            {{"LTarget", "${node.unique.name}"}, {"RTarget", *host}, {"Operand", "="}});
         group["Disconnect"] = {
             {"LostAfter", kForEver}, {"Replace", false}, {"Reconcile", "keep_original"}};
     }
-    return {{"ID", name},
-            {"Name", name},
-            {"Namespace", nomad::namespace_of(spec.path.tenant)},
-            {"Region", nomad.region},
-            {"Type", "service"},
-            {"Datacenters", nomad.datacenters},
-            {"NodePool", nomad.node_pool},
-            {"Meta", {{"sky_spec", spec.hash()}, {"sky_rev", spec.rev.str()}}},
-            {"TaskGroups", {group}}};
+    Json job = {{"ID", name},
+                {"Name", name},
+                {"Namespace", nomad::namespace_of(spec.path.tenant)},
+                {"Region", nomad.region},
+                {"Type", "service"},
+                {"Datacenters", nomad.datacenters},
+                {"NodePool", nomad.node_pool},
+                {"Constraints", constraints},
+                {"Meta", {{"sky_spec", spec.hash()}, {"sky_rev", spec.rev.str()}}},
+                {"Affinities", Json::array()},
+                {"Spreads", Json::array()},
+                {"Priority", kPriority},
+                {"TaskGroups", {group}}};
+    place(job, config, spec.path.tenant);
+    return job;
 }
 
 Demand demand_of(const Config& config, const Spec& spec) {
+    return demand_of(config, Amount{.vcpu = spec.vcpu, .mem_mib = spec.mem_mib});
+}
+
+Demand demand_of(const Config& config, const Amount& granted) {
     const auto& nomad = config.nomad.value();
-    return {.mhz = static_cast<std::int64_t>(spec.vcpu) * nomad.vcpu_mhz,
-            .mib = static_cast<std::int64_t>(spec.mem_mib) + nomad.overhead_mib};
+    return {.mhz = static_cast<std::int64_t>(granted.vcpu) * nomad.vcpu_mhz,
+            .mib = static_cast<std::int64_t>(granted.mem_mib) + nomad.overhead_mib};
+}
+
+Json without_restart(Json job, const Json& there) {
+    job["Meta"] = there.at("Meta");
+    const Json& old = there.at("TaskGroups").at(0);
+    for (const char* key : {"Tasks", "EphemeralDisk"}) {
+        job["TaskGroups"][0][key] = old.at(key);
+    }
+    return job;
+}
+
+std::string spec_of(const std::optional<Json>& job) {
+    if (!job || job->value("Stop", false) || !job->at("Meta").is_object()) {
+        return "";
+    }
+    return text_of(job->at("Meta"), "sky_spec");
 }
 
 std::optional<std::string> changed_by_nomad(const Json& sent, const Json& there) {
@@ -165,31 +227,51 @@ const Allocation* newest(const std::vector<Allocation>& all) {
     return at == all.end() ? nullptr : &*at;
 }
 
+namespace {
+
+std::string waits_for(const std::optional<std::string>& home) {
+    return home ? fmt::format("waits for {}, which has its volumes", *home) : "waits for a host";
+}
+
+/// Without a supervisor's word.
+void judge(MachineState& out, const Allocation& now, bool stop,
+           const std::optional<std::string>& home) {
+    out.host = now.node;
+    out.lives = !now.ended();
+    if (now.state == "lost" || now.state == "unknown") {
+        out.state = "starting";
+        out.why = home ? waits_for(home) : fmt::format("host {} is not heard of", now.node);
+    } else if (now.ended() && now.wanted != "run" && !stop) {
+        out.state = "starting";
+        out.why = waits_for(home);
+    } else if (now.state == "failed") {
+        out.state = "failed";
+        out.why = now.event;
+    } else {
+        out.state = now.state == "complete" ? "stopped" : "starting";
+    }
+}
+
+} // namespace
+
 MachineState nomad_state(const Json& job, const Allocation* newest,
-                         const std::optional<MachineState>& said) {
+                         const std::optional<MachineState>& said,
+                         const std::optional<std::string>& home) {
     MachineState out{.path = MachinePath::parse_joined(text_of(job, "ID"))};
-    if (newest != nullptr && said && said->alloc == newest->id && newest->state != "lost" &&
-        newest->state != "unknown") {
+    const bool stop = job.value("Stop", false);
+    if (newest == nullptr) {
+        out.state = stop ? "stopped" : "starting";
+        out.why = stop ? std::nullopt : std::optional(waits_for(home));
+    } else if (said && said->alloc == newest->id && newest->wanted == "run" &&
+               newest->state != "lost" && newest->state != "unknown") {
         out = *said;
         out.lives = !newest->ended();
         if (newest->ended()) {
             out.state = newest->state == "failed" ? "failed" : "stopped";
             out.address.clear();
         }
-    } else if (newest == nullptr) {
-        out.state = job.value("Stop", false) ? "stopped" : "starting";
-        out.why = job.value("Stop", false) ? std::nullopt : std::optional("waits for a host");
     } else {
-        out.host = newest->node;
-        out.lives = !newest->ended();
-        out.state = newest->state == "complete" ? "stopped"
-                    : newest->state == "failed" ? "failed"
-                                                : "starting";
-        if (newest->state == "lost" || newest->state == "unknown") {
-            out.why = fmt::format("host {} is not heard of", newest->node);
-        } else if (newest->state == "failed") {
-            out.why = newest->event;
-        }
+        judge(out, *newest, stop, home);
     }
     const auto meta = job.find("Meta");
     if (meta != job.end() && meta->is_object()) {

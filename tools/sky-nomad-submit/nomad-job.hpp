@@ -22,6 +22,11 @@ namespace sky::submit {
 
 /// What it takes of a host in Nomad's accounts.
 [[nodiscard]] Demand demand_of(const Config& config, const Spec& spec);
+[[nodiscard]] Demand demand_of(const Config& config, const Amount& granted);
+
+/// `job` as it can be registered over `there`, a job of the same spec, without a restart: what
+/// would cause one stays as it was registered first.
+[[nodiscard]] Json without_restart(Json job, const Json& there);
 
 /// Where `there`, which Nomad read back, lacks or changes something of `sent`: the key's path, or
 /// nothing. What Nomad adds does not count. Nomad drops keys that it does not know without a word,
@@ -49,8 +54,12 @@ struct Allocation {
 [[nodiscard]] const Allocation* newest(const std::vector<Allocation>& all);
 
 /// A machine as its job, the newest allocation and what its supervisor said last show it. `said` is
-/// a hint: it counts when it is of that allocation.
+/// a hint: it counts when it is of that allocation. `home`: the host that has its local volumes.
 [[nodiscard]] MachineState nomad_state(const Json& job, const Allocation* newest,
-                                       const std::optional<MachineState>& said);
+                                       const std::optional<MachineState>& said,
+                                       const std::optional<std::string>& home);
+
+/// The spec's hash of a job that is not stopped; empty: none.
+[[nodiscard]] std::string spec_of(const std::optional<Json>& job);
 
 } // namespace sky::submit

@@ -1,117 +1,29 @@
 // SPDX-License-Identifier: MIT
-#include "sky-nomad-submit/nomad-job.hpp"
-#include "sky-nomad-submit/room.hpp"
-#include "sky-nomad-submit/scheduler.hpp"
+#include "sky-nomad-submit/nomad-scheduler.hpp"
 
 #include <sky/cli.hpp>
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
-#include <sky/log.hpp>
-#include <sky/nomad/client.hpp>
-#include <sky/state.hpp>
+#include <sky/registry.hpp>
 
 #include <algorithm>
-#include <chrono>
-#include <mutex>
 #include <nlohmann/json.hpp>
-#include <thread>
-#include <unistd.h>
 
 namespace sky::submit {
 namespace {
 
 using nomad::Client;
-using std::chrono::milliseconds;
 using std::chrono::seconds;
-using Clock = std::chrono::steady_clock;
 
-constexpr milliseconds kLook{100};     ///< between two looks at what the supervisor said
-constexpr milliseconds kAskNomad{500}; ///< between two looks at the allocations
-constexpr seconds kFetch{3600};        ///< silence while a closure is unpacked
 constexpr seconds kSlack{60};
 constexpr std::size_t kStateMost = std::size_t{64} << 10;
-constexpr int kRegisterTries = 3;
 
 std::string text_of(const Json& object, const char* key) {
     const auto at = object.find(key);
     return at != object.end() && at->is_string() ? at->get<std::string>() : std::string();
 }
 
-std::uint64_t modify_index(const std::optional<Json>& job) {
-    return job ? job->at("JobModifyIndex").get<std::uint64_t>() : 0;
-}
-
-std::string spec_of(const std::optional<Json>& job) {
-    if (!job || job->value("Stop", false) || !job->at("Meta").is_object()) {
-        return "";
-    }
-    return text_of(job->at("Meta"), "sky_spec");
-}
-
-std::string_view last_lines(std::string_view text, std::int64_t lines) {
-    std::size_t at = text.size();
-    at -= at > 0 && text.back() == '\n' && lines > 0 ? 1 : 0;
-    for (; at > 0; --at) {
-        if ((text[at - 1] == '\n' && --lines == 0) || lines < 0) {
-            break;
-        }
-    }
-    return lines > 0 || at > 0 ? text.substr(at) : text.substr(text.size());
-}
-
-Outcome failed_because(const std::optional<MachineState>& last, const MachinePath& path,
-                       const std::string& why) {
-    MachineState state = last.value_or(MachineState{.path = path});
-    state.state = "failed";
-    state.why = why;
-    return {.exit_code = 1, .last = state, .said = why};
-}
-
-class NomadScheduler : public Scheduler {
-  public:
-    explicit NomadScheduler(const Config& config)
-        : config_(config), state_(config), here_(make_local_scheduler(config)) {}
-
-    std::vector<Json> enrol(const Tenant& tenant, const Repo& repo,
-                            const std::vector<Machine>& machines, std::int64_t max) override {
-        return here_->enrol(tenant, repo, machines, max);
-    }
-    Outcome start(const Spec& spec, const Watch& watch) override;
-    Outcome stop(const MachinePath& path, bool forget, const Watch& watch) override;
-    Outcome restart(const MachinePath& path, const Watch& watch) override;
-    std::vector<MachineState> list(const std::optional<Tenant>& tenant) override;
-    std::set<MachinePath> watched(const Tenant& tenant) override;
-    int logs(const MachinePath& path, bool follow, std::int64_t lines) override;
-
-  private:
-    /// What to follow, and from where on.
-    struct Following {
-        MachinePath path;
-        std::optional<std::uint64_t> version; ///< of the job
-        std::optional<std::string> before;    ///< what was said before: no answer to this
-        seconds limit;
-        Demand demand = {}; ///< for who is told that no host has it
-    };
-
-    Client& nomad();
-    nomad::Query in(const MachinePath& path) {
-        return {{"namespace", nomad::namespace_of(path.tenant)}};
-    }
-    std::string job_path(const MachinePath& path) { return "job/" + http::escaped(path.joined()); }
-    std::vector<Allocation> allocations(const MachinePath& path);
-    std::optional<std::string> said_text(const MachinePath& path) const;
-    std::optional<MachineState> said(const MachinePath& path) const;
-    std::uint64_t enter(const Spec& spec);
-    Outcome follow(const Following& what, const Watch& watch);
-    bool released(const MachinePath& path);
-    std::vector<Room> rooms();
-
-    const Config& config_;
-    State state_;
-    std::unique_ptr<Scheduler> here_;
-    std::once_flag once_;
-    std::optional<Client> nomad_;
-};
+} // namespace
 
 /// Made at first use: `identity` needs none.
 Client& NomadScheduler::nomad() {
@@ -136,105 +48,60 @@ std::optional<MachineState> NomadScheduler::said(const MachinePath& path) const 
     return text ? std::optional(MachineState::parse(*text)) : std::nullopt;
 }
 
-/// Registers the job, unless it is there as it should be. Its version.
-std::uint64_t NomadScheduler::enter(const Spec& spec) {
-    const Json job = nomad_job(config_, spec, std::nullopt);
-    for (int round = 1;; ++round) {
-        const auto there = nomad().find(job_path(spec.path), in(spec.path));
-        if (spec_of(there) == spec.hash()) {
-            // Its revision is that of its first registration.
-            return there->at("Version").get<std::uint64_t>();
-        }
-        try {
-            nomad().put(
-                "jobs", in(spec.path),
-                {{"Job", job}, {"EnforceIndex", true}, {"JobModifyIndex", modify_index(there)}},
-                Client::Again::kNever);
-            const Json now = nomad().get(job_path(spec.path), in(spec.path));
-            if (const auto key = changed_by_nomad(job, now)) {
-                fail(ExitCode::kConfig,
-                     "nomad did not take '{}' of a job (Nomad 1.10.2 or newer is needed)", *key);
-            }
-            return now.at("Version").get<std::uint64_t>();
-        } catch (const Error& e) {
-            const bool again = e.code() == ExitCode::kBusy || e.code() == ExitCode::kUnavailable;
-            if (!again || round == kRegisterTries) {
-                throw;
-            }
-            log::debug("{}: looking again", e.what());
-        }
-    }
-}
-
 Outcome NomadScheduler::start(const Spec& spec, const Watch& watch) {
-    return follow({.path = spec.path,
-                   .version = enter(spec),
-                   .before = std::nullopt,
-                   .limit = seconds(spec.ready_s + spec.stop_s) + kSlack,
-                   .demand = demand_of(config_, spec)},
-                  watch);
-}
-
-/// Until the machine is ready or has failed.
-Outcome NomadScheduler::follow(const Following& what, const Watch& watch) {
-    const auto place_end = Clock::now() + seconds(config_.nomad->place_s);
-    auto end = Clock::now() + what.limit;
-    auto ask = Clock::now();
-    std::optional<Allocation> mine;
-    std::optional<MachineState> last;
-    std::string last_text;
-    for (;;) {
-        if (Clock::now() >= ask) {
-            const auto all = allocations(what.path);
-            const Allocation* now = newest(all);
-            mine = now != nullptr && now->job_version == what.version.value_or(now->job_version)
-                       ? std::optional(*now)
-                       : std::nullopt;
-            ask = Clock::now() + (mine ? kAskNomad : kLook);
-            if (!mine && Clock::now() > place_end) {
-                return {.exit_code = code(ExitCode::kUnavailable),
-                        .last = std::nullopt,
-                        .said = "no host has room: " + lacking(rooms(), what.demand, std::nullopt)};
-            }
-        }
-        const auto text = mine ? said_text(what.path) : std::nullopt;
-        if (text && text != last_text && text != what.before) {
-            MachineState now = MachineState::parse(*text);
-            if (now.alloc == mine->id) {
-                last_text = *text;
-                last = now;
-                watch(now);
-                end = Clock::now() + (now.state == "fetching" ? kFetch : what.limit);
-                if (now.state == "ready") {
-                    return {.exit_code = 0, .last = last, .said = ""};
-                }
-                if (now.state == "failed" || now.state == "backoff" || now.state == "stopped") {
-                    return {.exit_code = 1, .last = last, .said = ""};
-                }
-            }
-        }
-        if (mine && mine->ended()) {
-            return failed_because(last, what.path, mine->event);
-        }
-        if (Clock::now() > end) {
-            return failed_because(last, what.path,
-                                  fmt::format("nothing was heard from {} for {} s",
-                                              mine ? mine->node : "nomad", what.limit.count()));
-        }
-        std::this_thread::sleep_for(kLook);
+    const auto before = home(spec.path);
+    const Following what{.path = spec.path,
+                         .version = enter(spec),
+                         .before = std::nullopt,
+                         .limit = seconds(spec.ready_s + spec.stop_s) + kSlack,
+                         .demand = demand_of(config_, spec)};
+    Outcome outcome = follow(what, watch);
+    if (home(spec.path) != before) {
+        static_cast<void>(enter(spec)); // held to where its volumes have been made meanwhile
     }
+    return outcome;
 }
 
-std::vector<Room> NomadScheduler::rooms() {
-    return rooms_of(nomad().get("nodes", {{"resources", "true"}}),
-                    nomad().get("allocations", {{"namespace", "*"}, {"resources", "true"}}));
+/// With the machine's own left out: they make way for it.
+std::vector<Room> NomadScheduler::rooms(const MachinePath& without) {
+    const Registry registry = load_registry(config_.shared);
+    auto out = rooms_of(nomad().get("nodes", {{"resources", "true"}}),
+                        nomad().get("allocations", {{"namespace", "*"}, {"resources", "true"}}));
+    const std::string own = nomad::namespace_of(without.tenant) + "/" + without.joined();
+    for (Room& room : out) {
+        std::erase_if(room.machines, [&](const auto& each) { return each.second.job == own; });
+        for (auto& [id, machine] : room.machines) {
+            const auto slash = machine.job.find('/');
+            const auto joined = machine.job.substr(slash + 1);
+            if (nomad::tenant_of_namespace(machine.job.substr(0, slash)) &&
+                registry.machines.contains(joined)) {
+                machine.stays =
+                    machine.stays || home_of(registry, MachinePath::parse_joined(joined));
+            }
+        }
+    }
+    return out;
 }
 
-/// Its owner record says that nothing of it lives, or it never had an owner.
-bool NomadScheduler::released(const MachinePath& path) {
-    const auto owner = nomad().variable(
-        fmt::format("sky/owner/{}/{}/{}", path.tenant.str(), path.repo.str(), path.machine.str()));
-    return !owner || parse_json(owner->json, kStateMost, "owner").value("released", false);
+std::optional<std::string> NomadScheduler::not_spared(const Spec& spec,
+                                                      const std::map<MachinePath, Amount>& others) {
+    const Registry registry = load_registry(config_.shared);
+    const auto all = rooms(spec.path);
+    std::set<std::string> placed;
+    for (const Room& room : all) {
+        for (const auto& [id, machine] : room.machines) {
+            placed.insert(machine.job);
+        }
+    }
+    std::vector<Wanted> waiting;
+    for (const auto& [path, granted] : others) {
+        if (!placed.contains(nomad::namespace_of(path.tenant) + "/" + path.joined())) {
+            waiting.push_back({demand_of(config_, granted), home_of(registry, path)});
+        }
+    }
+    const auto lacks =
+        submit::not_spared(all, {demand_of(config_, spec), home_of(registry, spec.path)}, waiting);
+    return lacks ? std::optional(lacks->text()) : std::nullopt;
 }
 
 Outcome NomadScheduler::stop(const MachinePath& path, bool forget, const Watch& watch) {
@@ -243,26 +110,8 @@ Outcome NomadScheduler::stop(const MachinePath& path, bool forget, const Watch& 
         return {.exit_code = code(ExitCode::kRefused), .last = std::nullopt, .said = ""};
     }
     if (job) {
-        if (!job->value("Stop", false)) {
-            nomad().remove(job_path(path), in(path));
-        }
-        const auto most = seconds(config_.machine.stop_s) + kSlack;
-        const auto end = Clock::now() + most;
-        for (;;) {
-            const auto all = allocations(path);
-            const auto alive = std::find_if(all.begin(), all.end(), [&](const Allocation& a) {
-                return !a.ended() && !(a.state == "lost" && released(path));
-            });
-            if (alive == all.end()) {
-                break;
-            }
-            if (Clock::now() > end) {
-                return failed_because(std::nullopt, path,
-                                      alive->state == "lost"
-                                          ? fmt::format("host {} is not heard of", alive->node)
-                                          : fmt::format("it does not end on {}", alive->node));
-            }
-            std::this_thread::sleep_for(kAskNomad);
+        if (const auto why = end(path)) {
+            return failed_because(std::nullopt, path, *why);
         }
     }
     if (forget) {
@@ -289,25 +138,37 @@ Outcome NomadScheduler::restart(const MachinePath& path, const Watch& watch) {
                   watch);
 }
 
+Json NomadScheduler::jobs(const std::string& name_space) {
+    Json out = nomad().get("jobs", {{"namespace", name_space}, {"meta", "true"}});
+    std::erase_if(out.get_ref<Json::array_t&>(), [](const Json& job) { // the operator's own
+        const auto meta = job.find("Meta");
+        return !nomad::tenant_of_namespace(text_of(job, "Namespace")) || meta == job.end() ||
+               !meta->is_object() || !meta->contains("sky_spec");
+    });
+    return out;
+}
+
 std::vector<MachineState> NomadScheduler::list(const std::optional<Tenant>& tenant) {
-    const nomad::Query where{{"namespace", tenant ? nomad::namespace_of(*tenant) : "*"}};
-    auto with_meta = where;
-    with_meta.emplace_back("meta", "true");
-    const Json jobs = nomad().get("jobs", with_meta);
+    const std::string where = tenant ? nomad::namespace_of(*tenant) : "*";
     std::map<std::string, std::vector<Allocation>> by_job;
-    for (auto& each : allocations_of(nomad().get("allocations", where))) {
+    for (auto& each : allocations_of(nomad().get("allocations", {{"namespace", where}}))) {
         by_job[each.name_space + "/" + each.job].push_back(std::move(each));
     }
+    const Registry registry = load_registry(config_.shared);
     std::vector<MachineState> out;
-    for (const Json& job : jobs) {
-        const auto owner = nomad::tenant_of_namespace(text_of(job, "Namespace"));
-        const auto meta = job.find("Meta");
-        if (!owner || meta == job.end() || !meta->is_object() || !meta->contains("sky_spec")) {
-            continue; // the operator's own
-        }
+    for (const Json& job : jobs(where)) {
         const auto path = MachinePath::parse_joined(text_of(job, "ID"));
         const auto& mine = by_job[text_of(job, "Namespace") + "/" + text_of(job, "ID")];
-        out.push_back(nomad_state(job, newest(mine), said(path)));
+        out.push_back(nomad_state(job, newest(mine), said(path), home_of(registry, path)));
+    }
+    return out;
+}
+
+/// Of one call. What Nomad has a job for it keeps up; where, and how well, does not matter here.
+std::vector<MachineState> NomadScheduler::overview() {
+    std::vector<MachineState> out;
+    for (const Json& job : jobs("*")) {
+        out.push_back(nomad_state(job, nullptr, std::nullopt, std::nullopt));
     }
     return out;
 }
@@ -322,39 +183,6 @@ std::set<MachinePath> NomadScheduler::watched(const Tenant& tenant) {
     }
     return out;
 }
-
-int NomadScheduler::logs(const MachinePath& path, bool follow, std::int64_t lines) {
-    const auto all = allocations(path);
-    const Allocation* now = newest(all);
-    if (now == nullptr) {
-        fail(ExitCode::kRefused, "'{}' runs on no host", path.text());
-    }
-    constexpr std::int64_t kMost = std::int64_t{1} << 20;
-    auto query = in(path);
-    const std::string where = "client/fs/logs/" + now->id;
-    for (const auto& [key, value] :
-         {std::pair{"task", "vm"}, {"type", "stdout"}, {"plain", "true"}, {"origin", "end"}}) {
-        query.emplace_back(key, value);
-    }
-    auto tail = query;
-    tail.emplace_back("offset", std::to_string(kMost));
-    std::string text;
-    const long status = nomad().stream(where, tail, [&](std::string_view piece) {
-        text += piece;
-        return text.size() < 2 * static_cast<std::size_t>(kMost);
-    });
-    write_all(STDOUT_FILENO, last_lines(text, lines));
-    if (follow && status == 200) {
-        query.emplace_back("follow", "true");
-        nomad().stream(where, query, [](std::string_view piece) {
-            write_all(STDOUT_FILENO, piece);
-            return true;
-        });
-    }
-    return 0;
-}
-
-} // namespace
 
 std::unique_ptr<Scheduler> make_scheduler(const Config& config) {
     if (config.nomad) {

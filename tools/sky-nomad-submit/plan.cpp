@@ -82,18 +82,24 @@ std::vector<Step> plan_ensure(const RepoView& view) {
 std::vector<Repair> plan_repairs(const Records::All& records,
                                  const std::vector<MachineState>& seen) {
     std::vector<Repair> plan;
-    const auto state_of = [&](const MachinePath& path) -> const MachineState* {
-        const auto at = std::find_if(seen.begin(), seen.end(),
-                                     [&](const MachineState& s) { return s.path == path; });
-        return at == seen.end() ? nullptr : &*at;
-    };
+    std::map<MachinePath, const MachineState*> states;
+    for (const MachineState& state : seen) {
+        states.emplace(state.path, &state);
+    }
     for (const auto& [path, record] : records) {
-        const MachineState* state = state_of(path);
+        const auto at = states.find(path);
+        const MachineState* state = at == states.end() ? nullptr : at->second;
         const bool up = state != nullptr && state->is_up();
-        if (record.target() && !up && !(state != nullptr && state->rests())) {
+        const bool other = up && record.did.state == State::kRunning && record.did.spec &&
+                           state->spec && state->spec != record.did.spec;
+        if (!record.target()) {
+            if (up) {
+                plan.push_back({.kind = Repair::Kind::kStop, .path = path});
+            }
+        } else if (other) {
+            plan.push_back({.kind = Repair::Kind::kUpdate, .path = path});
+        } else if (!up && !(state != nullptr && state->rests())) {
             plan.push_back({.kind = Repair::Kind::kResume, .path = path});
-        } else if (!record.target() && up) {
-            plan.push_back({.kind = Repair::Kind::kStop, .path = path});
         }
     }
     for (const MachineState& state : seen) {

@@ -49,9 +49,10 @@ struct RepoView {
 [[nodiscard]] std::vector<Step> plan_ensure(const RepoView& view);
 
 /// Compares records with what the scheduler sees: what `reconcile` does after ensure. Resumes what
-/// should run and does not, stops what runs and should not.
+/// should run and does not, updates what runs another spec than the record says, stops what runs
+/// and should not.
 struct Repair {
-    enum class Kind { kResume, kStop };
+    enum class Kind { kResume, kUpdate, kStop };
     Kind kind = Kind::kResume;
     MachinePath path;
     bool operator==(const Repair&) const = default;

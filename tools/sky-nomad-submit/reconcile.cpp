@@ -3,6 +3,7 @@
 
 #include "sky-nomad-submit/orders.hpp"
 #include "sky-nomad-submit/plan.hpp"
+#include "sky-nomad-submit/usage.hpp"
 
 #include <sky/cli.hpp>
 #include <sky/error.hpp>
@@ -79,14 +80,18 @@ Records::All all_records(const Config& config) {
 
 int repair(const Config& config, bool dry_run) {
     const auto scheduler = make_scheduler(config);
-    const auto plan = plan_repairs(all_records(config), scheduler->list(std::nullopt));
+    const auto plan = plan_repairs(all_records(config), scheduler->overview());
     Caller root;
     root.root = true;
     const Desk desk{.config = config, .scheduler = *scheduler, .caller = root};
     Orders orders(desk);
     for (const Repair& step : plan) {
-        const bool resume = step.kind == Repair::Kind::kResume;
-        log::say(fmt::format("-----> {} {}", resume ? "start" : "stop", step.path.text()));
+        const bool resume = step.kind != Repair::Kind::kStop;
+        log::say(fmt::format("-----> {} {}",
+                             step.kind == Repair::Kind::kUpdate ? "update"
+                             : resume                           ? "start"
+                                                                : "stop",
+                             step.path.text()));
         if (dry_run) {
             continue;
         }
@@ -122,6 +127,9 @@ int reconcile(const Config& config, bool dry_run) {
     }
     static_cast<void>(cross(config, config.accounts.deploy, "sky-nomad-submit", "reconcile"));
     const int result = repair(config, dry_run);
+    if (!dry_run) {
+        settle_accounts(config);
+    }
     return result != 0 ? result : code(failed ? ExitCode::kSomeFailed : ExitCode::kOk);
 }
 

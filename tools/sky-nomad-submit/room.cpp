@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 namespace sky::submit {
@@ -36,27 +37,68 @@ bool fits(const Demand& demand, const Demand& left) {
     return demand.mhz <= left.mhz && demand.mib <= left.mib;
 }
 
-/// Takes a place on the host with most memory left.
-bool place(std::vector<Demand>& left, const Demand& demand) {
-    const auto best =
-        std::max_element(left.begin(), left.end(), [&](const Demand& a, const Demand& b) {
-            return std::pair(fits(demand, a), a.mib) < std::pair(fits(demand, b), b.mib);
-        });
-    if (best == left.end() || !fits(demand, *best)) {
-        return false;
+/// The hosts that take machines, without one of them.
+struct Rest {
+    std::vector<std::string> hosts;
+    std::vector<Demand> left;
+
+    Rest(const std::vector<Room>& rooms, const std::string& without) {
+        for (const Room& room : rooms) {
+            if (room.host != without && room.why_not.empty()) {
+                hosts.push_back(room.host);
+                left.push_back(room.left());
+            }
+        }
     }
-    best->mhz -= demand.mhz;
-    best->mib -= demand.mib;
-    return true;
+
+    /// Takes a place on the host with most memory left.
+    bool place(const Wanted& wanted) {
+        std::optional<std::size_t> best;
+        for (std::size_t i = 0; i < left.size(); ++i) {
+            const bool may =
+                (!wanted.only || *wanted.only == hosts[i]) && fits(wanted.demand, left[i]);
+            if (may && (!best || left[i].mib > left[*best].mib)) {
+                best = i;
+            }
+        }
+        if (best) {
+            left[*best].mhz -= wanted.demand.mhz;
+            left[*best].mib -= wanted.demand.mib;
+        }
+        return best.has_value();
+    }
+};
+
+/// Who needs a place once `lost` is gone.
+std::vector<Wanted> homeless(const Room& lost, const std::vector<Wanted>& waiting) {
+    std::vector<Wanted> out;
+    for (const auto& [id, machine] : lost.machines) {
+        if (!machine.stays) {
+            out.push_back({machine.demand});
+        }
+    }
+    std::copy_if(waiting.begin(), waiting.end(), std::back_inserter(out),
+                 [&](const Wanted& each) { return each.only != lost.host; });
+    std::sort(out.begin(), out.end(), [](const Wanted& a, const Wanted& b) {
+        return std::pair(a.only.has_value(), a.demand.mib) >
+               std::pair(b.only.has_value(), b.demand.mib); // who has no choice comes first
+    });
+    return out;
 }
 
 } // namespace
 
+Demand& Demand::operator+=(const Demand& other) {
+    mhz += other.mhz;
+    mib += other.mib;
+    return *this;
+}
+
 Demand Room::left() const {
     Demand out = whole;
     for (const auto& [name, machine] : machines) {
-        out.mhz -= machine.mhz;
-        out.mib -= machine.mib;
+        out.mhz -= machine.demand.mhz;
+        out.mib -= machine.demand.mib;
     }
     return out;
 }
@@ -83,7 +125,11 @@ std::vector<Room> rooms_of(const Json& nodes, const Json& allocations) {
         const auto at = by_id.find(text_of(each, "NodeID"));
         const bool over = state == "complete" || state == "failed" || state == "lost";
         if (at != by_id.end() && !over) {
-            out[at->second].machines[text_of(each, "ID")] = demand_of(each);
+            const auto type = text_of(each, "JobType");
+            out[at->second].machines[text_of(each, "ID")] = {
+                .demand = demand_of(each),
+                .job = text_of(each, "Namespace") + "/" + text_of(each, "JobID"),
+                .stays = type == "system" || type == "sysbatch"};
         }
     }
     std::sort(out.begin(), out.end(), [](const Room& a, const Room& b) { return a.host < b.host; });
@@ -112,24 +158,44 @@ std::string lacking(const std::vector<Room>& rooms, const Demand& demand,
     return out.empty() ? "there is no host" : out;
 }
 
-std::optional<std::string> not_spared(const std::vector<Room>& rooms, const Demand& demand) {
+std::string Unspared::text() const {
+    const auto line = [&](const char* what, std::int64_t ask, std::int64_t use, std::int64_t all) {
+        return fmt::format("{} must not die: {}: asked {}, used {}, allowed {} without it", host,
+                           what, ask, use, all);
+    };
+    if (used.mib + asked.mib <= allowed.mib && used.mhz + asked.mhz > allowed.mhz) {
+        return line("mhz", asked.mhz, used.mhz, allowed.mhz);
+    }
+    return line("mem_mib", asked.mib, used.mib, allowed.mib) +
+           (used.mib + asked.mib <= allowed.mib ? " (in pieces)" : "");
+}
+
+std::optional<Unspared> not_spared(const std::vector<Room>& rooms, const Wanted& asked,
+                                   const std::vector<Wanted>& others) {
+    auto waiting = others;
+    waiting.push_back(asked);
     for (const Room& lost : rooms) {
-        std::vector<Demand> left;
+        if (!lost.why_not.empty() && lost.machines.empty()) {
+            continue; // nobody counts on it
+        }
+        Rest rest(rooms, lost.host);
+        const auto all = homeless(lost, waiting);
+        if (std::all_of(all.begin(), all.end(), [&](const Wanted& w) { return rest.place(w); })) {
+            continue;
+        }
+        Unspared out{.host = lost.host, .asked = asked.demand, .used = {}, .allowed = {}};
         for (const Room& room : rooms) {
             if (room.host != lost.host && room.why_not.empty()) {
-                left.push_back(room.left());
+                out.allowed += room.whole;
+                for (const auto& [id, machine] : room.machines) {
+                    out.used += machine.demand;
+                }
             }
         }
-        std::vector<Demand> homeless{demand};
-        for (const auto& [name, machine] : lost.machines) {
-            homeless.push_back(machine);
+        for (const Wanted& each : homeless(lost, others)) {
+            out.used += each.demand;
         }
-        std::sort(homeless.begin(), homeless.end(),
-                  [](const Demand& a, const Demand& b) { return a.mib > b.mib; });
-        if (!std::all_of(homeless.begin(), homeless.end(),
-                         [&](const Demand& each) { return place(left, each); })) {
-            return lost.host;
-        }
+        return out;
     }
     return std::nullopt;
 }

@@ -15,7 +15,15 @@ namespace sky::submit {
 struct Demand {
     std::int64_t mhz = 0;
     std::int64_t mib = 0;
+    Demand& operator+=(const Demand& other);
     bool operator==(const Demand&) const = default;
+};
+
+/// What takes room somewhere.
+struct Tenancy {
+    Demand demand;
+    std::string job = {}; ///< NAMESPACE/ID
+    bool stays = false;   ///< it goes nowhere else when its host dies: it waits, or is one per host
 };
 
 /// A host as Nomad counts it.
@@ -23,7 +31,7 @@ struct Room {
     std::string host;
     std::string why_not; ///< takes nothing now: "down", "drained"; empty: it does
     Demand whole;        ///< less what is reserved for the host itself
-    std::map<std::string, Demand> machines; ///< by allocation
+    std::map<std::string, Tenancy> machines; ///< by allocation
 
     [[nodiscard]] Demand left() const;
 };
@@ -36,10 +44,28 @@ struct Room {
 [[nodiscard]] std::string lacking(const std::vector<Room>& rooms, const Demand& demand,
                                   const std::optional<std::string>& only);
 
-/// N+1: with `demand` on top, could the machines of any one host still find a place on the others?
-/// The host for which they could not, or nothing. Machines go where most is left, the largest
-/// first.
-[[nodiscard]] std::optional<std::string> not_spared(const std::vector<Room>& rooms,
-                                                    const Demand& demand);
+/// Something that shall run and has no place yet, or shall get one. `only`: it can run nowhere
+/// else.
+struct Wanted {
+    Demand demand;
+    std::optional<std::string> only = std::nullopt;
+};
+
+/// What N+1 lacks, in numbers.
+struct Unspared {
+    std::string host; ///< the one that must not die
+    Demand asked;
+    Demand used;    ///< by what would have to run on the others
+    Demand allowed; ///< what they have in all
+    /// "n1 must not die: mem_mib: asked 704, used 1500, allowed 2000 without it"
+    [[nodiscard]] std::string text() const;
+    bool operator==(const Unspared&) const = default;
+};
+
+/// N+1: with `asked` on top, and `others` that have no place yet, could the machines of any one
+/// host still find a place on the others? What lacks, or nothing. Machines go where most is left,
+/// the largest first; one that is held to a lost host needs no place, it waits.
+[[nodiscard]] std::optional<Unspared>
+not_spared(const std::vector<Room>& rooms, const Wanted& asked, const std::vector<Wanted>& others);
 
 } // namespace sky::submit

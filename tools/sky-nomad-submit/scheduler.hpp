@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "sky-nomad-submit/machine-record.hpp"
+
 #include <sky/config.hpp>
 #include <sky/json.hpp>
 #include <sky/spec.hpp>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -77,12 +80,20 @@ class Scheduler {
     [[nodiscard]] virtual std::optional<MachineState> ready(const Spec& /*spec*/) {
         return std::nullopt;
     }
+    /// N+1: a sentence with the numbers asked, used and allowed if the hosts could not take it once
+    /// any one of them has died. `others`: what the machines beside it that shall run were granted.
+    [[nodiscard]] virtual std::optional<std::string>
+    not_spared(const Spec& /*spec*/, const std::map<MachinePath, Amount>& /*others*/) {
+        return std::nullopt;
+    }
     /// `forget`: gives the registry entry back too; volumes are kept.
     [[nodiscard]] virtual Outcome stop(const MachinePath& path, bool forget,
                                        const Watch& watch) = 0;
     [[nodiscard]] virtual Outcome restart(const MachinePath& path, const Watch& watch) = 0;
     /// All machines, or a tenant's. Error(kUnavailable) when it can not say.
     [[nodiscard]] virtual std::vector<MachineState> list(const std::optional<Tenant>& tenant) = 0;
+    /// All machines, as far as `reconcile` must know them: whether they are up, and of which spec.
+    [[nodiscard]] virtual std::vector<MachineState> overview() { return list(std::nullopt); }
     /// The tenant's machines that the host looks after, in milliseconds and without asking anybody:
     /// what is not among them deserves a closer look.
     [[nodiscard]] virtual std::set<MachinePath> watched(const Tenant& tenant) = 0;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "sky-nomad-submit/tenant.hpp"
 
+#include "sky-nomad-submit/operator-token.hpp"
+
 #include <sky/error.hpp>
 #include <sky/log.hpp>
 #include <sky/nomad/client.hpp>
@@ -10,18 +12,21 @@
 
 namespace sky::submit {
 
-int tenant_add(const Config& config, const std::string& tenant) {
-    const Tenant name = Tenant::parse(tenant);
-    static_cast<void>(config.tenant(name));
+nomad::Client operator_client(const Config& config) {
     if (!config.nomad) {
-        fail(ExitCode::kConfig,
-             "no 'nomad' in the configuration: a single host needs no namespaces");
+        fail(ExitCode::kConfig, "no 'nomad' in the configuration: this is for a cluster");
     }
     const char* token = std::getenv("NOMAD_TOKEN"); // NOLINT(concurrency-mt-unsafe): no thread yet
     if (token == nullptr || *token == '\0') {
-        throw UsageError("NOMAD_TOKEN holds no management token (the operator's, kept on no host)");
+        throw UsageError("NOMAD_TOKEN holds no token (the operator's, kept on no host)");
     }
-    nomad::Client nomad(*config.nomad, token);
+    return {*config.nomad, token};
+}
+
+int tenant_add(const Config& config, const std::string& tenant) {
+    const Tenant name = Tenant::parse(tenant);
+    static_cast<void>(config.tenant(name));
+    nomad::Client nomad = operator_client(config);
     const auto make = [&](const std::string& space, const std::string& what) {
         nomad.put("namespace/" + space, {}, {{"Name", space}, {"Description", what}},
                   nomad::Client::Again::kSafe);

@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <thread>
 #include <unistd.h>
 
 namespace sky::submit {
@@ -25,6 +26,7 @@ using std::chrono::seconds;
 
 constexpr seconds kRequestWait{60}; ///< for a request that comes at once
 constexpr seconds kDialWait{10};
+constexpr seconds kWatch{2}; ///< between two looks of --watch
 constexpr std::size_t kMachinesMost = 256;
 
 std::string request_line(bool unbuffered) {
@@ -180,6 +182,17 @@ std::vector<Row> status_rows(const Desk& desk, const std::string& text,
                        seen.at(tenant), desk.config.host, only);
 }
 
+std::vector<Row> rows_of(const Desk& desk, const std::vector<std::string>& requests) {
+    std::vector<Row> rows;
+    std::map<Tenant, std::vector<MachineState>> seen;
+    for (const auto& request : requests) {
+        for (Row& row : status_rows(desk, request, seen)) {
+            rows.push_back(std::move(row));
+        }
+    }
+    return rows;
+}
+
 /// For operators: every record, whatever its repository says.
 std::vector<Row> all_rows(const Desk& desk) {
     std::vector<Row> rows;
@@ -254,22 +267,26 @@ int control(const Desk& desk, const std::string& verb) {
 }
 
 int status(const Desk& desk) {
-    std::vector<Row> rows;
-    if (desk.all) {
-        if (!desk.caller.root) {
-            fail(ExitCode::kRefused, "--all is for the operator");
-        }
-        rows = all_rows(desk);
-    } else {
-        std::map<Tenant, std::vector<MachineState>> seen;
-        each_request([&](const std::string& line) {
-            for (Row& row : status_rows(desk, line, seen)) {
-                rows.push_back(std::move(row));
-            }
-        });
+    if ((desk.all || desk.watch) && !desk.caller.root) {
+        fail(ExitCode::kRefused, "--all and --watch are for the operator");
     }
-    print_rows(desk, rows);
-    return 0;
+    std::vector<std::string> requests;
+    if (!desk.all) {
+        each_request([&](const std::string& line) { requests.push_back(line); });
+    }
+    std::string before;
+    for (;;) {
+        const auto rows = desk.all ? all_rows(desk) : rows_of(desk, requests);
+        const std::string now = status_table(rows);
+        if (now != before) {
+            print_rows(desk, rows);
+            before = now;
+        }
+        if (!desk.watch) {
+            return 0;
+        }
+        std::this_thread::sleep_for(kWatch);
+    }
 }
 
 int logs(const Desk& desk) {

@@ -18,7 +18,8 @@ struct Desk {
     std::optional<std::string> tenant = std::nullopt; ///< --tenant, for root
     bool json = false;
     bool dry_run = false;
-    bool all = false; ///< status of every machine of the host
+    bool all = false;   ///< status of every machine
+    bool watch = false; ///< status again and again
 
     /// The tenant that a request (its "tenant", if it has one) is about. Throws Error(kRefused).
     [[nodiscard]] Tenant tenant_of(const std::optional<std::string>& named) const;

@@ -101,6 +101,21 @@ std::optional<Registry::Disk> known_volume(const Registry::Machine& entry, const
     return at == entry.volumes.end() ? std::nullopt : std::optional(at->second);
 }
 
+/// Where a volume of this class stays once it is made; empty: everywhere, or there is but one host.
+std::string host_of(const Config& config, const Spec::Disk& disk) {
+    const bool local =
+        config.volumes.classes.at(disk.storage_class).kind == VolumeClass::Kind::kLocal;
+    return config.nomad && local ? config.host : "";
+}
+
+/// Before a file is looked for that another host has.
+void check_host(const Config& config, const Spec::Disk& disk, const Registry::Machine& entry) {
+    const auto known = known_volume(entry, disk.name);
+    if (known && !known->host.empty() && known->host != config.host) {
+        fail(ExitCode::kRefused, "volume '{}' lies on {}", disk.name.str(), known->host);
+    }
+}
+
 const Registry::Machine& entry_of(const Registry& registry, const MachinePath& path) {
     const auto* entry = registry.find(path);
     if (entry == nullptr) {
@@ -118,7 +133,8 @@ void tell_registry(const Config& config, const Spec& spec) {
     Registry registry = load_registry(config.shared);
     const Registry before = registry;
     for (const auto& disk : spec.volumes) {
-        register_volume(registry, spec.path, disk.name, disk.storage_class, disk.size_mib);
+        register_volume(registry, spec.path, disk.name, disk.storage_class, disk.size_mib,
+                        host_of(config, disk));
     }
     if (!(registry == before)) {
         save_registry(config.shared, registry, account(config.accounts.deploy).gid);
@@ -177,6 +193,7 @@ void check_volumes(const Config& config, const Spec& spec, const Registry::Machi
     const State state(config);
     std::map<fs::path, std::uint64_t> bytes; // wanted of each storage
     for (const auto& disk : spec.volumes) {
+        check_host(config, disk, entry);
         const auto& of = config.volumes.classes.at(disk.storage_class); // check_spec() saw it
         const fs::path directory = state.volumes(spec.path, of.kind);
         if (by_process(of)) {
@@ -208,6 +225,7 @@ void attach_volumes(const Config& config, const Spec& spec, uid_t uid) {
     const Registry registry = load_registry(config.shared);
     const auto& entry = entry_of(registry, spec.path);
     for (const auto& disk : spec.volumes) {
+        check_host(config, disk, entry);
         const auto& of = config.volumes.classes.at(disk.storage_class); // check_spec() saw it
         const fs::path directory = state.volumes(spec.path, of.kind);
         make_directories(directory, 0711);

@@ -27,6 +27,7 @@ using Clock = std::chrono::steady_clock;
 constexpr std::string_view kTenantPrefix = "sky-";
 constexpr milliseconds kFirstPause{100};
 constexpr milliseconds kLongestPause{2000};
+constexpr seconds kSilence{20};           ///< of a stream in which Nomad's heart beats every second
 constexpr milliseconds kAnswer{10'000};   ///< for an answer that Nomad does not hold back
 constexpr milliseconds kLeastAnswer{500}; ///< the least that an agent is given
 
@@ -188,8 +189,9 @@ http::Response Client::ask(const Try& what) {
             trouble = e.what();
         }
         if (unclear && !what.repeat) {
-            fail(ExitCode::kUnavailable, "nomad: the answer to '{}' got lost: {}", what.path,
-                 trouble);
+            throw AnswerLost(
+                ExitCode::kUnavailable,
+                fmt::format("nomad: the answer to '{}' got lost: {}", what.path, trouble));
         }
         log::debug("nomad: {} {}: {}", what.method, what.path, trouble);
         const bool all_tried = (round + 1) % config_.addresses.size() == 0;
@@ -282,15 +284,26 @@ Json Client::remove(const std::string& path, const Query& query) {
 }
 
 long Client::stream(const std::string& path, const Query& query, const http::Client::Sink& sink) {
-    const auto answer = http_.perform({.url = url(0, path, query),
-                                       .headers = {"X-Nomad-Token: " + token_},
-                                       .body = std::nullopt,
-                                       .limit = milliseconds::zero()},
-                                      sink);
-    if (answer.status != 404) {
-        expect_good(answer, path);
+    const std::size_t count = config_.addresses.size();
+    for (std::size_t tried = 0;; ++tried) {
+        try {
+            const auto answer = http_.perform({.method = "GET",
+                                               .url = url((first_ + tried) % count, path, query),
+                                               .headers = {"X-Nomad-Token: " + token_},
+                                               .body = std::nullopt,
+                                               .limit = milliseconds::zero(),
+                                               .quiet = kSilence},
+                                              sink);
+            if (answer.status != 404) {
+                expect_good(answer, path);
+            }
+            return answer.status;
+        } catch (const http::Failure& e) {
+            if (e.sent() || tried + 1 == count) {
+                throw; // some of it may have been taken
+            }
+        }
     }
-    return answer.status;
 }
 
 std::optional<Variable> Client::variable(const std::string& path) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <sky/config.hpp>
+#include <sky/error.hpp>
 #include <sky/json.hpp>
 #include <sky/nomad/http.hpp>
 
@@ -33,6 +34,12 @@ struct Variable {
 
 using Query = std::vector<std::pair<std::string, std::string>>;
 
+/// A write whose answer got lost: it may have been done.
+class AnswerLost : public Error {
+  public:
+    using Error::Error;
+};
+
 /// Nomad's HTTP API, thinly: tries the configured agents in turn, the one that answered last first,
 /// waits out elections and lost connections, and repeats only what repeating can not double. Paths
 /// are without "/v1/". Errors: kUnavailable when no agent answers in `patience`, or for what Nomad
@@ -55,7 +62,7 @@ class Client {
     /// What the caller knows about a write whose answer got lost.
     enum class Again {
         kSafe,  ///< doing it twice is doing it once
-        kNever, ///< Error(kUnavailable) "... may have been done" instead
+        kNever, ///< AnswerLost instead
     };
     Json put(const std::string& path, const Query& query, const Json& body, Again again);
     Json remove(const std::string& path, const Query& query = {});

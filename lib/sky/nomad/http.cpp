@@ -161,6 +161,10 @@ Response Client::perform(const Request& request, const Sink& sink) {
     set(curl, CURLOPT_NOPROXY, "*");
     set(curl, CURLOPT_CONNECTTIMEOUT_MS, 3000L);
     set(curl, CURLOPT_TIMEOUT_MS, static_cast<long>(request.limit.count()));
+    if (request.quiet.count() > 0) {
+        set(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+        set(curl, CURLOPT_LOW_SPEED_TIME, static_cast<long>(request.quiet.count()));
+    }
     set(curl, CURLOPT_WRITEFUNCTION, take_body);
     set(curl, CURLOPT_WRITEDATA, &transfer);
     set(curl, CURLOPT_HEADERFUNCTION, take_header);

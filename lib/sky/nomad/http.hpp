@@ -29,6 +29,7 @@ struct Request {
     std::vector<std::string> headers; ///< "Name: value"
     std::optional<std::string> body;
     std::chrono::milliseconds limit{10'000}; ///< for the whole answer; zero: none
+    std::chrono::seconds quiet{0}; ///< gives up when nothing comes for so long; zero: never
     std::size_t cap = std::size_t{64} << 20; ///< of the answer's body, bytes
 };
 

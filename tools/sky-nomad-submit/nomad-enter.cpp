@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+#include "sky-nomad-submit/nomad-scheduler.hpp"
+
+#include <sky/error.hpp>
+#include <sky/log.hpp>
+#include <sky/registry.hpp>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+namespace sky::submit {
+namespace {
+
+using nomad::Client;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr milliseconds kLook{500};
+constexpr seconds kSlack{60};
+constexpr int kRegisterTries = 3;
+constexpr std::size_t kOwnerMost = std::size_t{64} << 10;
+
+std::uint64_t modify_index(const std::optional<Json>& job) {
+    return job ? job->at("JobModifyIndex").get<std::uint64_t>() : 0;
+}
+
+/// What Nomad says to a dry run: nobody can take it.
+bool unplaceable(const Json& plan) {
+    const auto at = plan.find("FailedTGAllocs");
+    return at != plan.end() && at->is_object() && !at->empty();
+}
+
+} // namespace
+
+std::optional<std::string> NomadScheduler::home(const MachinePath& path) const {
+    return home_of(load_registry(config_.shared), path);
+}
+
+/// One try to have the job registered: its version, or nothing when somebody else was quicker, or
+/// an answer got lost: look again.
+std::optional<std::uint64_t> NomadScheduler::entered(const Spec& spec, const Json& job) {
+    auto there = nomad().find(job_path(spec.path), in(spec.path));
+    const bool same = spec_of(there) == spec.hash();
+    const Json wanted = same ? without_restart(job, *there) : job;
+    if (same && !changed_by_nomad(wanted, *there)) {
+        return there->at("Version").get<std::uint64_t>();
+    }
+    if (!same) {
+        make_way(spec, job);
+        there = nomad().find(job_path(spec.path), in(spec.path));
+    }
+    try {
+        nomad().put(
+            "jobs", in(spec.path),
+            {{"Job", wanted}, {"EnforceIndex", true}, {"JobModifyIndex", modify_index(there)}},
+            Client::Again::kNever);
+    } catch (const nomad::AnswerLost& e) {
+        log::debug("{}: looking again", e.what());
+        return std::nullopt;
+    } catch (const Error& e) {
+        if (e.code() != ExitCode::kBusy) {
+            throw;
+        }
+        return std::nullopt;
+    }
+    const Json now = nomad().get(job_path(spec.path), in(spec.path));
+    if (spec_of(now) != spec.hash()) {
+        return std::nullopt;
+    }
+    if (const auto key = changed_by_nomad(wanted, now)) {
+        fail(ExitCode::kConfig,
+             "nomad did not take '{}' of a job (Nomad 1.10.2 or newer is needed)", *key);
+    }
+    return now.at("Version").get<std::uint64_t>();
+}
+
+/// Registers the job, unless it is there as it should be. Its version.
+std::uint64_t NomadScheduler::enter(const Spec& spec) {
+    for (int round = 0; round < kRegisterTries; ++round) {
+        if (const auto version = entered(spec, nomad_job(config_, spec, home(spec.path)))) {
+            return *version;
+        }
+    }
+    fail(ExitCode::kBusy, "nomad: somebody else keeps changing the job of '{}'", spec.path.text());
+}
+
+/// Ends what runs, for a job that takes its place. What runs goes on while there is no room for the
+/// other.
+void NomadScheduler::make_way(const Spec& spec, const Json& job) {
+    const auto all = allocations(spec.path);
+    const bool runs = std::any_of(all.begin(), all.end(), [](const Allocation& a) {
+        return a.wanted == "run" && a.state == "running";
+    });
+    if (runs && unplaceable(nomad().put(job_path(spec.path) + "/plan", in(spec.path),
+                                        {{"Job", job}, {"Diff", false}}, Client::Again::kSafe))) {
+        fail(ExitCode::kUnavailable, "no host has room: {}",
+             lacking(rooms(spec.path), demand_of(config_, spec), home(spec.path)));
+    }
+    if (const auto why = end(spec.path)) {
+        fail(ExitCode::kUnavailable, "not replaced: {}", *why);
+    }
+}
+
+/// Stops the job and waits until nothing of the machine lives: each allocation has ended and the
+/// owner record says so too. Why it does not, if it does not.
+std::optional<std::string> NomadScheduler::end(const MachinePath& path) {
+    const auto job = nomad().find(job_path(path), in(path));
+    if (job && !job->value("Stop", false)) {
+        nomad().remove(job_path(path), in(path));
+    }
+    const auto limit = Clock::now() + seconds(config_.machine.stop_s) + kSlack;
+    for (;;) {
+        const auto all = allocations(path);
+        const auto runs = std::find_if(all.begin(), all.end(), [](const Allocation& a) {
+            return !a.ended() && a.state != "lost";
+        });
+        if (runs == all.end() && released(path)) {
+            return std::nullopt;
+        }
+        if (Clock::now() > limit) {
+            const Allocation* last = runs == all.end() ? newest(all) : &*runs;
+            const std::string host = last == nullptr ? "its host" : last->node;
+            return last != nullptr && (last->state == "lost" || last->state == "unknown")
+                       ? fmt::format("host {} is not heard of", host)
+                       : fmt::format("it does not end on {}", host);
+        }
+        std::this_thread::sleep_for(kLook);
+    }
+}
+
+/// Its owner record says that nothing of it lives, or it never had an owner.
+bool NomadScheduler::released(const MachinePath& path) {
+    const auto owner = nomad().variable(
+        fmt::format("sky/owner/{}/{}/{}", path.tenant.str(), path.repo.str(), path.machine.str()));
+    return !owner || parse_json(owner->json, kOwnerMost, "owner").value("released", false);
+}
+
+} // namespace sky::submit

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "sky-nomad-submit/nomad-console.hpp"
+#include "sky-nomad-submit/nomad-job.hpp"
+#include "sky-nomad-submit/room.hpp"
+#include "sky-nomad-submit/scheduler.hpp"
+
+#include <sky/nomad/client.hpp>
+#include <sky/state.hpp>
+
+#include <chrono>
+#include <mutex>
+
+namespace sky::submit {
+
+/// Nomad runs the machines. In parts: nomad-scheduler.cpp the calls, nomad-enter.cpp how a job is
+/// registered, nomad-follow.cpp how a start is followed, nomad-logs.cpp the console.
+class NomadScheduler : public Scheduler {
+  public:
+    explicit NomadScheduler(const Config& config)
+        : config_(config), state_(config), here_(make_local_scheduler(config)) {}
+
+    std::vector<Json> enrol(const Tenant& tenant, const Repo& repo,
+                            const std::vector<Machine>& machines, std::int64_t max) override {
+        return here_->enrol(tenant, repo, machines, max);
+    }
+    Outcome start(const Spec& spec, const Watch& watch) override;
+    Outcome stop(const MachinePath& path, bool forget, const Watch& watch) override;
+    Outcome restart(const MachinePath& path, const Watch& watch) override;
+    std::vector<MachineState> list(const std::optional<Tenant>& tenant) override;
+    std::vector<MachineState> overview() override;
+    std::set<MachinePath> watched(const Tenant& tenant) override;
+    std::optional<std::string> not_spared(const Spec& spec,
+                                          const std::map<MachinePath, Amount>& others) override;
+    int logs(const MachinePath& path, bool follow, std::int64_t lines) override;
+
+  private:
+    /// What to follow, and from where on.
+    struct Following {
+        MachinePath path;
+        std::optional<std::uint64_t> version; ///< of the job
+        std::optional<std::string> before;    ///< what was said before: no answer to this
+        std::chrono::seconds limit;
+        Demand demand = {}; ///< for who is told that no host has it
+    };
+
+    nomad::Client& nomad();
+    nomad::Query in(const MachinePath& path) {
+        return {{"namespace", nomad::namespace_of(path.tenant)}};
+    }
+    std::string job_path(const MachinePath& path) { return "job/" + http::escaped(path.joined()); }
+    Json jobs(const std::string& name_space);
+    std::vector<Allocation> allocations(const MachinePath& path);
+    std::optional<std::string> said_text(const MachinePath& path) const;
+    std::optional<MachineState> said(const MachinePath& path) const;
+    std::optional<std::string> home(const MachinePath& path) const;
+    std::uint64_t enter(const Spec& spec);
+    std::optional<std::uint64_t> entered(const Spec& spec, const Json& job);
+    void make_way(const Spec& spec, const Json& job);
+    std::optional<std::string> end(const MachinePath& path);
+    Outcome follow(const Following& what, const Watch& watch);
+    long stream(const MachinePath& path, const std::string& alloc, Console& console, bool follow,
+                const std::function<bool(const std::string&)>& sink);
+    void follow_logs(const MachinePath& path, std::string alloc, Console console);
+    bool released(const MachinePath& path);
+    std::vector<Room> rooms(const MachinePath& without);
+
+    const Config& config_;
+    State state_;
+    std::unique_ptr<Scheduler> here_;
+    std::once_flag once_;
+    std::optional<nomad::Client> nomad_;
+};
+
+/// What a request that the machine made fail ends with.
+[[nodiscard]] Outcome failed_because(const std::optional<MachineState>& last,
+                                     const MachinePath& path, const std::string& why);
+
+} // namespace sky::submit
