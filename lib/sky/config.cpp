@@ -47,6 +47,7 @@ void read_tenants(Fields& top, Config& config) {
             }
             section(f, "placement", [&](Fields& p) {
                 set_list(p, "placed", tenant.placed);
+                set_list(p, "may_ask", tenant.may_ask);
             });
             f.done();
             if (!uids.insert(tenant.uid).second) {
@@ -185,10 +186,12 @@ void read_small_sections(Fields& top, Config& c) {
 
 void check_placements(const Config& c) {
     for (const auto& [name, tenant] : c.tenants) {
-        for (const auto& each : tenant.placed) {
-            if (!c.nomad || !c.nomad->placements.contains(each)) {
-                fail(ExitCode::kConfig, "tenants.{}.placement: not one of nomad.placements",
-                     name.str());
+        for (const auto* list : {&tenant.placed, &tenant.may_ask}) {
+            for (const auto& each : *list) {
+                if (!c.nomad || !c.nomad->placements.contains(each)) {
+                    fail(ExitCode::kConfig, "tenants.{}.placement: not one of nomad.placements",
+                         name.str());
+                }
             }
         }
     }

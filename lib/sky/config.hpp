@@ -27,7 +27,8 @@ struct Quota {
 struct TenantConfig {
     uid_t uid = 0;
     Quota quota;
-    std::vector<std::string> placed = {}; ///< names of nomad.placements that hold for its machines
+    std::vector<std::string> placed = {};  ///< names of nomad.placements that hold for its machines
+    std::vector<std::string> may_ask = {}; ///< those that a manifest may ask for
 };
 
 struct Programs {

@@ -35,3 +35,6 @@ in
       };
   on_poweroff = deployment.onPoweroff;
 }
+// lib.optionalAttrs (deployment.placement.ask != [ ] || deployment.placement.apart != [ ]) {
+  placement = { inherit (deployment.placement) ask apart; };
+}

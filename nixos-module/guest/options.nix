@@ -86,6 +86,22 @@ in
       description = "The machine is up once this TCP port accepts connections; null: once its hypervisor runs.";
     };
 
+    placement = {
+      ask = mkOption {
+        type = types.listOf types.str;
+        default = [ ];
+        example = [ "fast" ];
+        description = "Names of the operator's for where the machine should run.";
+      };
+
+      apart = mkOption {
+        type = types.listOf types.str;
+        default = [ ];
+        example = [ "db" ];
+        description = "Machines (or REPO/MACHINE) of the same tenant that it shall not share a host with.";
+      };
+    };
+
     onPoweroff = mkOption {
       type = types.enum [
         "restart"

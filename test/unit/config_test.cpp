@@ -75,7 +75,7 @@ TEST_CASE("every mistake in a configuration is named with its path") {
                  {{"x",
                    {{"affinities", {{{"attribute", "a"}, {"value", "b"}, {"weight", 0}}}}}}}}}) ==
           "nomad.placements.x.affinities[0].weight: expected -100 to 100, not 0");
-    CHECK(with("/tenants/bob/placement", {{"placed", {"x"}}}) ==
+    CHECK(with("/tenants/bob/placement", {{"may_ask", {"x"}}}) ==
           "tenants.bob.placement: not one of nomad.placements");
     CHECK(with("/v", 2) == "v: expected a whole number from 1 to 1");
     CHECK(refusal(Json::array()) == ": expected an object");

@@ -23,6 +23,7 @@ class FakeHost : public Scheduler {
     bool away = false;                    ///< the host does not answer
     std::optional<std::string> lack;      ///< of room, if a host died
     std::map<MachinePath, Amount> beside; ///< who was named to it
+    Placing placing;                      ///< of the last start
     bool sees = false;                    ///< what is ready can be seen without asking
     std::vector<std::string> calls;
     std::optional<MachineState> now; ///< the one machine
@@ -36,7 +37,8 @@ class FakeHost : public Scheduler {
         return sees && now && now->state == "ready" && now->spec == spec.hash() ? now
                                                                                 : std::nullopt;
     }
-    Outcome start(const Spec& spec, const Watch& watch) override {
+    Outcome start(const Spec& spec, const Placing& granted, const Watch& watch) override {
+        placing = granted;
         if (away) {
             fail(ExitCode::kUnavailable, "nobody there");
         }
@@ -283,6 +285,28 @@ TEST_CASE("N+1: what no lost host leaves room for is refused, or warned of") {
     CHECK(verdict.stage == "admit");
     CHECK(verdict.text == *site.host.lack);
     CHECK(site.host.calls.back() == "spare"); // nothing was started
+}
+
+TEST_CASE("a tenant asks for a place that the operator lets it ask for", "[nomad]") {
+    Site site;
+    Json manifest = manifest_for(*site.registry.find(site.www));
+    manifest["placement"] = {{"ask", {"fast"}}, {"apart", {"db"}}};
+    site.deployed('a', manifest);
+    CHECK(site.order(Kind::kDeploy, rev('a')).text == "placement: asked 'fast', allowed none");
+    site.policy.tenants.at(site.www.tenant).may_ask = {"fast", "big"};
+    CHECK(site.order(Kind::kDeploy, rev('a')).text ==
+          "placement: apart from 'db': there is but one host");
+    site.policy.nomad.emplace();
+    MachineRecord other; // that will not be beside it
+    other.rev = rev('a');
+    other.apart = {site.www};
+    const auto shy = path("alice", "two", "shy");
+    site.records.prepare(shy);
+    site.records.save(shy, other);
+    CHECK(site.order(Kind::kDeploy, rev('a')).code == 0);
+    CHECK(site.host.placing.placements == std::vector<std::string>{"fast"});
+    CHECK(site.host.placing.apart == std::vector{path("alice", "infra", "db"), shy});
+    CHECK(site.record().apart == std::vector{path("alice", "infra", "db")});
 }
 
 TEST_CASE("stop is remembered until the next push") {

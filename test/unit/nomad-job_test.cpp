@@ -37,7 +37,7 @@ Spec spec_of() {
 } // namespace
 
 TEST_CASE("a machine's job holds one leader that Nomad counts with its overhead", "[nomad]") {
-    const Json job = nomad_job(clustered(), spec_of(), std::nullopt);
+    const Json job = nomad_job(clustered(), spec_of(), {});
     CHECK(job.at("ID") == "alice.infra.www");
     CHECK(job.at("Namespace") == "sky-alice");
     CHECK(job.at("Meta").at("sky_spec") == spec_of().hash());
@@ -56,7 +56,7 @@ TEST_CASE("a machine's job holds one leader that Nomad counts with its overhead"
 }
 
 TEST_CASE("a machine with local volumes stays on its host and waits for it", "[nomad]") {
-    const Json job = nomad_job(clustered(), spec_of(), "n2");
+    const Json job = nomad_job(clustered(), spec_of(), {.host = "n2"});
     const Json& group = job.at("TaskGroups").at(0);
     CHECK(job.at("Constraints").at(0).at("RTarget") == "n2");
     CHECK(group.at("Disconnect").at("Replace") == false);
@@ -64,7 +64,7 @@ TEST_CASE("a machine with local volumes stays on its host and waits for it", "[n
 
 TEST_CASE("the operator says where machines run, for all and for a tenant", "[nomad]") {
     auto config = clustered();
-    const auto job = [&] { return nomad_job(config, spec_of(), "n2"); };
+    const auto job = [&] { return nomad_job(config, spec_of(), {.host = "n2"}); };
     CHECK(job().at("Priority") == 50);
     config.nomad->placements["default"] = {
         .constraints = {{.attribute = "${meta.sky}", .value = "true"}},
@@ -83,11 +83,14 @@ TEST_CASE("the operator says where machines run, for all and for a tenant", "[no
     CHECK(job().at("Priority") == 50);
     config.tenants.at(Tenant::parse("alice")).placed = {"gold"};
     CHECK(job().at("Affinities").at(0).at("Weight") == -20);
+    const Json apart = nomad_job(config, spec_of(), {.not_on = {"n1"}});
+    CHECK(apart.at("Constraints").at(0).at("Operand") == "!=");
+    CHECK(apart.at("Constraints").at(0).at("RTarget") == "n1");
     CHECK(job().at("Priority") == 80);
 }
 
 TEST_CASE("what Nomad drops or changes of a job is found, what it adds is not", "[nomad]") {
-    const Json sent = nomad_job(clustered(), spec_of(), "n2");
+    const Json sent = nomad_job(clustered(), spec_of(), {.host = "n2"});
     Json there = sent;
     there["Status"] = "pending";
     there["TaskGroups"][0]["Tasks"][0]["User"] = "";
@@ -105,7 +108,7 @@ TEST_CASE("what Nomad drops or changes of a job is found, what it adds is not", 
 }
 
 TEST_CASE("what protects against two copies is compared, whichever key Nomad dropped", "[nomad]") {
-    const Json sent = nomad_job(clustered(), spec_of(), "n2");
+    const Json sent = nomad_job(clustered(), spec_of(), {.host = "n2"});
     for (const char* pointer :
          {"/TaskGroups/0/Count", "/TaskGroups/0/Update/MaxParallel",
           "/TaskGroups/0/Disconnect/Replace", "/TaskGroups/0/Disconnect/LostAfter",
@@ -124,16 +127,15 @@ TEST_CASE("what protects against two copies is compared, whichever key Nomad dro
 
 TEST_CASE("a job of the same spec is changed only where that restarts nothing", "[nomad]") {
     auto config = clustered();
-    const Json there = nomad_job(config, spec_of(), std::nullopt);
+    const Json there = nomad_job(config, spec_of(), {});
     auto renamed = spec_of();
     renamed.rev = test::rev('b');
     config.nomad->vcpu_mhz = 700;
-    const Json wanted = without_restart(nomad_job(config, renamed, "n2"), there);
+    const Json wanted = without_restart(nomad_job(config, renamed, {.host = "n2"}), there);
     CHECK(wanted.at("Meta") == there.at("Meta"));
     CHECK(wanted.at("TaskGroups").at(0).at("Tasks") == there.at("TaskGroups").at(0).at("Tasks"));
     CHECK(changed_by_nomad(wanted, there) == "Constraints");
-    CHECK_FALSE(
-        changed_by_nomad(without_restart(nomad_job(config, renamed, std::nullopt), there), there));
+    CHECK_FALSE(changed_by_nomad(without_restart(nomad_job(config, renamed, {}), there), there));
 }
 
 TEST_CASE("a machine that is held to a host says that it waits for it", "[nomad]") {

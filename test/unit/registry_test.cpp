@@ -249,7 +249,7 @@ TEST_CASE("a volume that lies on one host holds its machine there") {
     CHECK(Registry::parse(registry.dump()) == registry);
     CHECK_THROWS_WITH(register_volume(registry, path, root, "local", 10, "n1"),
                       "volume 'root' lies on n2");
-    forget_machine(registry, path);
+    forget_machine(registry, path, 1);
     static_cast<void>(register_machine(registry, limits, path)); // it comes back to its volumes
     CHECK(home_of(registry, path) == "n2");
 }

@@ -118,6 +118,34 @@ std::vector<Spec::Disk> grant_volumes(const Request& r) {
     return out;
 }
 
+/// Names of the operator's, and of the tenant's own machines.
+Placing grant_placing(const Request& r) {
+    Placing out;
+    const auto& allowed = r.config.tenant(r.record.machine.tenant).may_ask;
+    for (const auto& name : r.manifest.asked.placements) {
+        if (std::find(allowed.begin(), allowed.end(), name) == allowed.end()) {
+            fail(ExitCode::kRefused, "placement: asked '{}', allowed {}", name,
+                 allowed.empty() ? "none" : fmt::format("'{}'", fmt::join(allowed, "', '")));
+        }
+        out.placements.push_back(name);
+    }
+    for (const auto& name : r.manifest.asked.apart) {
+        const auto slash = name.find('/');
+        const auto& own = r.record.machine;
+        MachinePath other{own.tenant,
+                          slash == name.npos ? own.repo : Repo::parse(name.substr(0, slash)),
+                          Machine::parse(slash == name.npos ? name : name.substr(slash + 1))};
+        if (!r.config.nomad) {
+            fail(ExitCode::kRefused, "placement: apart from '{}': there is but one host", name);
+        }
+        if (other == own) {
+            fail(ExitCode::kRefused, "placement: apart from itself");
+        }
+        out.apart.push_back(std::move(other));
+    }
+    return out;
+}
+
 std::uint64_t sum_of(const std::map<std::string, Registry::Disk>& disks) {
     std::uint64_t sum = 0;
     for (const auto& [name, disk] : disks) {
@@ -192,6 +220,7 @@ Admitted admit(const Request& r) {
                           .ready_s = static_cast<std::uint32_t>(r.config.machine.ready_s),
                           .stop_s = static_cast<std::uint32_t>(r.config.machine.stop_s)},
                  .granted = {.vcpu = m.vcpu, .mem_mib = m.mem_mib, .disk_mib = 0}};
+    out.placing = grant_placing(r);
     out.granted.disk_mib = disk_of(out.spec.volumes, r.machine);
     const Quota& quota = r.config.tenant(r.record.machine.tenant).quota;
     check_quota("vcpu", out.granted.vcpu, r.used.vcpu, quota.vcpu);

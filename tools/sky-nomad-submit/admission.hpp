@@ -3,6 +3,7 @@
 
 #include "sky-nomad-submit/machine-record.hpp"
 #include "sky-nomad-submit/manifest.hpp"
+#include "sky-nomad-submit/scheduler.hpp"
 
 #include <sky/config.hpp>
 #include <sky/error.hpp>
@@ -29,6 +30,8 @@ struct Request {
 struct Admitted {
     Spec spec;
     Amount granted;
+    Placing placing = {};
+    std::vector<MachinePath> asked_apart = {}; ///< what of placing.apart it asked for itself
 };
 
 /// Built for another identity than the machine has: a build that asks for it anew helps.

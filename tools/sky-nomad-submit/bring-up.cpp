@@ -60,12 +60,19 @@ Admitted Deployer::admitted(const Job& job, const Revision& rev) const {
     if (machine == nullptr) {
         throw AnotherIdentity(ExitCode::kRefused, "it has no identity any more (push again)");
     }
-    return admit({.config = config_,
-                  .record = record,
-                  .manifest = manifest,
-                  .machine = *machine,
-                  .used = usage_of(job.path.tenant, job.path, records_.of_tenant(job.path.tenant),
-                                   registry)});
+    const auto all = records_.of_tenant(job.path.tenant);
+    Admitted out = admit({.config = config_,
+                          .record = record,
+                          .manifest = manifest,
+                          .machine = *machine,
+                          .used = usage_of(job.path.tenant, job.path, all, registry)});
+    out.asked_apart = out.placing.apart;
+    for (const auto& [path, other] : all) { // who will not be beside it, it will not be beside
+        if (std::find(other.apart.begin(), other.apart.end(), job.path) != other.apart.end()) {
+            out.placing.apart.push_back(path);
+        }
+    }
+    return out;
 }
 
 /// Admission, and the grant written down before anybody else of this tenant is admitted. While two
@@ -83,6 +90,7 @@ Admitted Deployer::reserve(Job& job, const Revision& rev) {
         check_spare(job, out.spec);
     }
     job.record.granted = holds ? at_least(job.record.granted, out.granted) : out.granted;
+    job.record.apart = out.asked_apart;
     save(job);
     return out;
 }
@@ -121,7 +129,8 @@ Verdict Deployer::bring_up(Job& job, const Revision& rev) {
         // What ran behind it runs on.
         return went_wrong(job, rev, "admit", code(e.code()), e.what());
     }
-    const Outcome outcome = ask([&] { return scheduler_.start(what->spec, watch(job.path)); });
+    const Outcome outcome =
+        ask([&] { return scheduler_.start(what->spec, what->placing, watch(job.path)); });
     if (outcome.good()) {
         const bool same = same_as_before(before, *what, outcome);
         Verdict verdict = came_up(job, *what, outcome);
@@ -152,7 +161,8 @@ Verdict Deployer::hold_back(Job& job, const Revision& failed, const std::string&
     save(job);
     try {
         const Admitted what = reserve(job, back); // its grant was never given back
-        const Outcome outcome = ask([&] { return scheduler_.start(what.spec, watch(job.path)); });
+        const Outcome outcome =
+            ask([&] { return scheduler_.start(what.spec, what.placing, watch(job.path)); });
         if (!outcome.good()) {
             return went_wrong(job, back, "start", 1,
                               fmt::format("{}; {} does not start either: {}", reason,

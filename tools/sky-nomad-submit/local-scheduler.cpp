@@ -165,7 +165,7 @@ class LocalScheduler : public Scheduler {
         return lines;
     }
 
-    Outcome start(const Spec& spec, const Watch& watch) override {
+    Outcome start(const Spec& spec, const Placing& /*placing*/, const Watch& watch) override {
         return run("start", Json::parse(spec.dump()), watch,
                    seconds(spec.ready_s + spec.stop_s) + kQuick);
     }

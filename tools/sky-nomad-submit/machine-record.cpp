@@ -140,6 +140,12 @@ MachineRecord MachineRecord::parse(std::string_view json) {
         out.good.push_back(Revision::parse(string_of(rev, path)));
     });
     out.granted = parse_amount(fields, "granted");
+    fields.each(
+        "apart",
+        [&](const Json& path, const std::string& at) {
+            out.apart.push_back(MachinePath::parse_joined(string_of(path, at)));
+        },
+        true);
     fields.done();
     return out;
 }
@@ -166,6 +172,9 @@ std::string MachineRecord::dump() const {
     }
     if (pin) {
         out["pin"] = {{"rev", pin->rev.str()}, {"why", cut(pin->why)}};
+    }
+    for (const MachinePath& path : apart) {
+        out["apart"].push_back(path.joined());
     }
     for (const Revision& revision : good) {
         out["good"].push_back(revision.str());

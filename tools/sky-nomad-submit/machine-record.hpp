@@ -50,6 +50,7 @@ struct MachineRecord {
     Did did;
     std::vector<Revision> good; ///< got ready, newest first, at most kGoodMost
     Amount granted;
+    std::vector<MachinePath> apart = {}; ///< of its tenant: on no host that has one of these
 
     bool operator==(const MachineRecord&) const = default;
 

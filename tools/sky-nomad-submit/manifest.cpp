@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::int64_t kMibMost = std::int64_t{1} << 32;
 constexpr std::size_t kMountMost = 255;
+constexpr std::size_t kAskedMost = 16;
 
 Manifest::Interface parse_interface(const Json& value, const std::string& path,
                                     std::size_t number) {
@@ -67,6 +68,41 @@ void parse_devices(Fields& fields, Manifest& manifest) {
     });
 }
 
+bool valid_apart(std::string_view text) {
+    const auto slash = text.find('/');
+    return slash == text.npos
+               ? Machine::valid(text)
+               : Repo::valid(text.substr(0, slash)) && Machine::valid(text.substr(slash + 1));
+}
+
+std::vector<std::string> parse_names(Fields& fields, const char* key,
+                                     bool (*valid)(std::string_view)) {
+    std::vector<std::string> out;
+    fields.each(
+        key,
+        [&](const Json& value, const std::string& path) {
+            if (!valid(string_of(value, path)) || out.size() == kAskedMost) {
+                fields.wrong(key, fmt::format("at most {} names", kAskedMost));
+            }
+            out.push_back(string_of(value, path));
+        },
+        true);
+    return out;
+}
+
+Manifest::Asked parse_asked(Fields& fields, const char* key) {
+    if (!fields.has(key)) {
+        return {};
+    }
+    Fields asked(fields.any(key), fields.path_of(key));
+    Manifest::Asked out{
+        .placements =
+            parse_names(asked, "ask", [](std::string_view name) { return Volume::valid(name); }),
+        .apart = parse_names(asked, "apart", valid_apart)};
+    asked.done();
+    return out;
+}
+
 } // namespace
 
 Manifest Manifest::parse(std::string_view json) {
@@ -86,6 +122,7 @@ Manifest Manifest::parse(std::string_view json) {
         .volumes = {},
         .ready = parse_ready(fields, "ready"),
         .on_poweroff = parse_on_poweroff(fields, "on_poweroff"),
+        .asked = parse_asked(fields, "placement"),
     };
     if (fields.has("toplevel")) {
         out.toplevel = parse_store_path(fields, "toplevel");

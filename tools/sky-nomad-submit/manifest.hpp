@@ -28,6 +28,13 @@ struct Manifest {
         bool operator==(const Disk&) const = default;
     };
 
+    /// Where it would rather run; the operator grants it.
+    struct Asked {
+        std::vector<std::string> placements; ///< names that the operator gave
+        std::vector<std::string> apart;      ///< MACHINE or REPO/MACHINE: on no host that has these
+        bool operator==(const Asked&) const = default;
+    };
+
     std::string system;
     std::string hypervisor;
     std::uint32_t vcpu = 1;
@@ -40,6 +47,7 @@ struct Manifest {
     std::vector<Disk> volumes;
     Spec::Ready ready;
     Spec::OnPoweroff on_poweroff = Spec::OnPoweroff::kRestart;
+    Asked asked = {}; ///< "placement" in JSON, may be left out
 
     bool operator==(const Manifest&) const = default;
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <thread>
 
 namespace sky::submit {
@@ -30,6 +31,14 @@ std::uint64_t modify_index(const std::optional<Json>& job) {
 bool unplaceable(const Json& plan) {
     const auto at = plan.find("FailedTGAllocs");
     return at != plan.end() && at->is_object() && !at->empty();
+}
+
+/// The allocation that the owner record names is one that Nomad has lost sight of.
+bool lost(const std::vector<Allocation>& all, const std::optional<NomadScheduler::Owner>& owner) {
+    return owner && !owner->released &&
+           std::any_of(all.begin(), all.end(), [&](const Allocation& a) {
+               return a.id == owner->alloc && a.state == "lost";
+           });
 }
 
 } // namespace
@@ -76,10 +85,26 @@ std::optional<std::uint64_t> NomadScheduler::entered(const Spec& spec, const Jso
     return now.at("Version").get<std::uint64_t>();
 }
 
+/// Where they are now, sorted.
+std::vector<std::string> NomadScheduler::hosts_of(const std::vector<MachinePath>& machines) {
+    std::set<std::string> out;
+    for (const auto& path : machines) {
+        for (const auto& each : allocations(path)) {
+            if (each.wanted == "run" && !each.ended()) {
+                out.insert(each.node);
+            }
+        }
+    }
+    return {out.begin(), out.end()};
+}
+
 /// Registers the job, unless it is there as it should be. Its version.
-std::uint64_t NomadScheduler::enter(const Spec& spec) {
+std::uint64_t NomadScheduler::enter(const Spec& spec, const Placing& placing) {
+    const Where where{.host = home(spec.path),
+                      .placements = placing.placements,
+                      .not_on = hosts_of(placing.apart)};
     for (int round = 0; round < kRegisterTries; ++round) {
-        if (const auto version = entered(spec, nomad_job(config_, spec, home(spec.path)))) {
+        if (const auto version = entered(spec, nomad_job(config_, spec, where))) {
             return *version;
         }
     }
@@ -98,8 +123,23 @@ void NomadScheduler::make_way(const Spec& spec, const Json& job) {
         fail(ExitCode::kUnavailable, "no host has room: {}",
              lacking(rooms(spec.path), demand_of(config_, spec), home(spec.path)));
     }
-    if (const auto why = end(spec.path)) {
+    const auto why = end(spec.path);
+    // Of a host that is lost nothing is heard any more. The new copy waits until it may.
+    if (why && !lost(allocations(spec.path), owner(spec.path))) {
         fail(ExitCode::kUnavailable, "not replaced: {}", *why);
+    }
+}
+
+/// The host that the owner record names is lost: the next allocation takes the machine over by the
+/// rules of leases, if it is left to. Waits for that, so that a burnt host blocks nothing.
+void NomadScheduler::wait_for_takeover(const MachinePath& path) {
+    std::int64_t wait_s = 0;
+    for (const auto& [name, of] : config_.volumes.classes) {
+        wait_s = std::max(wait_s, of.wait_s);
+    }
+    const auto limit = Clock::now() + seconds(2 * config_.nomad->lease_s + wait_s) + kSlack;
+    while (Clock::now() < limit && lost(allocations(path), owner(path))) {
+        std::this_thread::sleep_for(kLook);
     }
 }
 
@@ -108,6 +148,7 @@ void NomadScheduler::make_way(const Spec& spec, const Json& job) {
 std::optional<std::string> NomadScheduler::end(const MachinePath& path) {
     const auto job = nomad().find(job_path(path), in(path));
     if (job && !job->value("Stop", false)) {
+        wait_for_takeover(path);
         nomad().remove(job_path(path), in(path));
     }
     const auto limit = Clock::now() + seconds(config_.machine.stop_s) + kSlack;
@@ -116,25 +157,34 @@ std::optional<std::string> NomadScheduler::end(const MachinePath& path) {
         const auto runs = std::find_if(all.begin(), all.end(), [](const Allocation& a) {
             return !a.ended() && a.state != "lost";
         });
-        if (runs == all.end() && released(path)) {
+        const auto had = owner(path);
+        if (runs == all.end() && (!had || had->released)) {
             return std::nullopt;
         }
+        if (runs == all.end() && lost(all, had)) {
+            return fmt::format("host {} is not heard of", had->host);
+        }
         if (Clock::now() > limit) {
-            const Allocation* last = runs == all.end() ? newest(all) : &*runs;
-            const std::string host = last == nullptr ? "its host" : last->node;
-            return last != nullptr && (last->state == "lost" || last->state == "unknown")
-                       ? fmt::format("host {} is not heard of", host)
-                       : fmt::format("it does not end on {}", host);
+            return runs == all.end()          ? fmt::format("{} has not released it", had->host)
+                   : runs->state == "unknown" ? fmt::format("host {} is not heard of", runs->node)
+                                              : fmt::format("it does not end on {}", runs->node);
         }
         std::this_thread::sleep_for(kLook);
     }
 }
 
-/// Its owner record says that nothing of it lives, or it never had an owner.
-bool NomadScheduler::released(const MachinePath& path) {
-    const auto owner = nomad().variable(
+/// Who has it, or had it: the owner record.
+std::optional<NomadScheduler::Owner> NomadScheduler::owner(const MachinePath& path) {
+    const auto record = nomad().variable(
         fmt::format("sky/owner/{}/{}/{}", path.tenant.str(), path.repo.str(), path.machine.str()));
-    return !owner || parse_json(owner->json, kOwnerMost, "owner").value("released", false);
+    if (!record) {
+        return std::nullopt;
+    }
+    const Json value = parse_json(record->json, kOwnerMost, "owner");
+    Fields f(value, "owner");
+    return Owner{.host = f.string("host"),
+                 .alloc = f.optional_string("alloc").value_or(""),
+                 .released = f.boolean("released")};
 }
 
 } // namespace sky::submit

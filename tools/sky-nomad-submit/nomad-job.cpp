@@ -50,11 +50,16 @@ Json rule(const Placement::Rule& from) {
 }
 
 /// What the operator says of where it runs, on top of the job.
-void place(Json& job, const Config& config, const Tenant& tenant) {
+void place(Json& job, const Config& config, const Tenant& tenant, const Where& where) {
     const auto& known = config.nomad->placements;
     std::vector<std::string> names{"default"};
     const auto& placed = config.tenant(tenant).placed;
     names.insert(names.end(), placed.begin(), placed.end());
+    names.insert(names.end(), where.placements.begin(), where.placements.end());
+    for (const auto& host : where.not_on) {
+        job["Constraints"].push_back(
+            rule({.attribute = "${node.unique.name}", .op = "!=", .value = host}));
+    }
     for (const auto& name : names) {
         const auto at = known.find(name);
         if (at == known.end()) {
@@ -116,7 +121,8 @@ std::optional<std::string> first_difference(const Json& sent, const Json& there,
 
 } // namespace
 
-Json nomad_job(const Config& config, const Spec& spec, const std::optional<std::string>& host) {
+Json nomad_job(const Config& config, const Spec& spec, const Where& where) {
+    const auto& host = where.host;
     const auto& nomad = config.nomad.value();
     const std::string name = spec.path.joined();
     Json group = {
@@ -155,7 +161,7 @@ Json nomad_job(const Config& config, const Spec& spec, const std::optional<std::
                 {"Spreads", Json::array()},
                 {"Priority", kPriority},
                 {"TaskGroups", {group}}};
-    place(job, config, spec.path.tenant);
+    place(job, config, spec.path.tenant, where);
     return job;
 }
 

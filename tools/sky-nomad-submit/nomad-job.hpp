@@ -15,10 +15,15 @@
 
 namespace sky::submit {
 
-/// Nomad's job of a machine: doc/interfaces.md "Job". Pure. `host`: where its volumes of a local
-/// class lie, if it has any.
-[[nodiscard]] Json nomad_job(const Config& config, const Spec& spec,
-                             const std::optional<std::string>& host);
+/// Where a machine may run, beside what the operator says for all.
+struct Where {
+    std::optional<std::string> host = {};     ///< that has its volumes of a local class
+    std::vector<std::string> placements = {}; ///< granted to it
+    std::vector<std::string> not_on = {};     ///< hosts of those that it shall not be beside
+};
+
+/// Nomad's job of a machine: doc/interfaces.md "Job". Pure.
+[[nodiscard]] Json nomad_job(const Config& config, const Spec& spec, const Where& where);
 
 /// What it takes of a host in Nomad's accounts.
 [[nodiscard]] Demand demand_of(const Config& config, const Spec& spec);

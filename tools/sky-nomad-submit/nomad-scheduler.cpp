@@ -48,16 +48,17 @@ std::optional<MachineState> NomadScheduler::said(const MachinePath& path) const 
     return text ? std::optional(MachineState::parse(*text)) : std::nullopt;
 }
 
-Outcome NomadScheduler::start(const Spec& spec, const Watch& watch) {
+Outcome NomadScheduler::start(const Spec& spec, const Placing& placing, const Watch& watch) {
     const auto before = home(spec.path);
     const Following what{.path = spec.path,
-                         .version = enter(spec),
+                         .version = enter(spec, placing),
                          .before = std::nullopt,
                          .limit = seconds(spec.ready_s + spec.stop_s) + kSlack,
                          .demand = demand_of(config_, spec)};
     Outcome outcome = follow(what, watch);
     if (home(spec.path) != before) {
-        static_cast<void>(enter(spec)); // held to where its volumes have been made meanwhile
+        static_cast<void>(
+            enter(spec, placing)); // held to where its volumes have been made meanwhile
     }
     return outcome;
 }

@@ -25,7 +25,7 @@ class NomadScheduler : public Scheduler {
                             const std::vector<Machine>& machines, std::int64_t max) override {
         return here_->enrol(tenant, repo, machines, max);
     }
-    Outcome start(const Spec& spec, const Watch& watch) override;
+    Outcome start(const Spec& spec, const Placing& placing, const Watch& watch) override;
     Outcome stop(const MachinePath& path, bool forget, const Watch& watch) override;
     Outcome restart(const MachinePath& path, const Watch& watch) override;
     std::vector<MachineState> list(const std::optional<Tenant>& tenant) override;
@@ -34,6 +34,13 @@ class NomadScheduler : public Scheduler {
     std::optional<std::string> not_spared(const Spec& spec,
                                           const std::map<MachinePath, Amount>& others) override;
     int logs(const MachinePath& path, bool follow, std::int64_t lines) override;
+
+    /// What is read of an owner record.
+    struct Owner {
+        std::string host;
+        std::string alloc;
+        bool released = false;
+    };
 
   private:
     /// What to follow, and from where on.
@@ -55,7 +62,8 @@ class NomadScheduler : public Scheduler {
     std::optional<std::string> said_text(const MachinePath& path) const;
     std::optional<MachineState> said(const MachinePath& path) const;
     std::optional<std::string> home(const MachinePath& path) const;
-    std::uint64_t enter(const Spec& spec);
+    std::vector<std::string> hosts_of(const std::vector<MachinePath>& machines);
+    std::uint64_t enter(const Spec& spec, const Placing& placing);
     std::optional<std::uint64_t> entered(const Spec& spec, const Json& job);
     void make_way(const Spec& spec, const Json& job);
     std::optional<std::string> end(const MachinePath& path);
@@ -63,7 +71,8 @@ class NomadScheduler : public Scheduler {
     long stream(const MachinePath& path, const std::string& alloc, Console& console, bool follow,
                 const std::function<bool(const std::string&)>& sink);
     void follow_logs(const MachinePath& path, std::string alloc, Console console);
-    bool released(const MachinePath& path);
+    std::optional<Owner> owner(const MachinePath& path);
+    void wait_for_takeover(const MachinePath& path);
     std::vector<Room> rooms(const MachinePath& without);
 
     const Config& config_;

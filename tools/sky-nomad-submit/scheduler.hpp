@@ -58,6 +58,13 @@ struct Outcome {
     [[nodiscard]] std::string reason() const;
 };
 
+/// What was granted of where a machine may run. Beside the spec: it restarts nothing.
+struct Placing {
+    std::vector<std::string> placements; ///< names of the configuration's
+    std::vector<MachinePath> apart;      ///< on no host that has one of these
+    bool operator==(const Placing&) const = default;
+};
+
 /// Who runs machines. On one host that is sky-vm-run. Any number of calls may be under way at once.
 class Scheduler {
   public:
@@ -74,7 +81,8 @@ class Scheduler {
                                                   const std::vector<Machine>& machines,
                                                   std::int64_t max) = 0;
     /// Returns when the machine is ready or has failed. The same spec hash restarts nothing.
-    [[nodiscard]] virtual Outcome start(const Spec& spec, const Watch& watch) = 0;
+    [[nodiscard]] virtual Outcome start(const Spec& spec, const Placing& placing,
+                                        const Watch& watch) = 0;
     /// The state of a machine that is ready with this very spec, if that can be told in
     /// milliseconds and without asking anybody; then there is nothing to start.
     [[nodiscard]] virtual std::optional<MachineState> ready(const Spec& /*spec*/) {

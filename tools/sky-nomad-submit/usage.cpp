@@ -225,16 +225,21 @@ void settle_accounts(const Config& config) {
     const Registry registry = load_registry(config.shared);
     for (const auto& [tenant, entry] : config.tenants) {
         for (const auto& path : accounts.left_behind(tenant)) {
-            const Lock lock =
-                Lock::take(records.machine_lock(path), "sky-nomad-submit", std::chrono::seconds(5));
             Amount keeps;
             if (const auto kept = registry.kept.find(path.joined()); kept != registry.kept.end()) {
                 for (const auto& [name, disk] : kept->second) {
                     keeps.disk_mib += disk.size_mib;
                 }
             }
-            if (!records.load(path) && registry.find(path) == nullptr) {
+            const auto marks = accounts.marks(path);
+            if (marks.empty() || marks.back().amount == keeps || registry.find(path) != nullptr) {
+                continue;
+            }
+            Lock lock =
+                Lock::take(records.machine_lock(path), "sky-nomad-submit", std::chrono::seconds(5));
+            if (!records.load(path)) {
                 accounts.note(path, keeps);
+                lock.remove(records.machine_lock(path));
             }
         }
     }

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT
+// Faults that a real Nomad does not show when asked: a fake that speaks just enough HTTP, does what
+// it is told and then loses the answer, or says that it has no leader. What Nomad does with jobs is
+// tested with Nomad itself (test/cluster).
+#include "catch.hpp"
+#include "unit/submit.hpp"
+
+#include <sky-nomad-submit/scheduler.hpp>
+#include <sky/nomad/client.hpp>
+
+#include <arpa/inet.h>
+#include <array>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <thread>
+#include <unistd.h>
+
+using namespace sky;
+using namespace sky::submit;
+using namespace sky::submit::test;
+
+namespace {
+
+/// One request after the other, each with an answer of `answer`; an empty one hangs up instead.
+class FakeNomad {
+  public:
+    using Answer = std::function<std::string(const std::string& method, const std::string& path,
+                                             const std::string& body)>;
+    explicit FakeNomad(Answer answer) : answer_(std::move(answer)) {
+        listener_ = Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        socklen_t size = sizeof address;
+        auto* raw = reinterpret_cast<sockaddr*>(&address);
+        if (::bind(listener_.get(), raw, size) != 0 || ::listen(listener_.get(), 16) != 0 ||
+            ::getsockname(listener_.get(), raw, &size) != 0) {
+            fail_errno("cannot listen");
+        }
+        port_ = ntohs(address.sin_port);
+        thread_ = std::thread([this] { serve(); });
+    }
+    FakeNomad(const FakeNomad&) = delete;
+    FakeNomad& operator=(const FakeNomad&) = delete;
+    ~FakeNomad() {
+        ::shutdown(listener_.get(), SHUT_RDWR);
+        thread_.join();
+    }
+    [[nodiscard]] NomadConfig config() const {
+        NomadConfig out;
+        out.addresses = {"http://127.0.0.1:" + std::to_string(port_)};
+        out.place_s = 1;
+        return out;
+    }
+    std::vector<std::string> seen; ///< "PUT jobs", once the client is done
+
+  private:
+    void serve() {
+        for (;;) {
+            const Fd client(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+            if (!client) {
+                return;
+            }
+            const std::string request = whole(client.get());
+            const auto space = request.find(' ');
+            const auto end = request.find_first_of(" ?", space + 1);
+            const std::string method = request.substr(0, space);
+            const std::string path = request.substr(space + 5, end - space - 5); // without /v1/
+            seen.push_back(method + " " + path);
+            const auto answer = answer_(method, path, request.substr(request.find("\r\n\r\n") + 4));
+            if (!answer.empty()) {
+                write_all(client.get(), answer);
+            }
+        }
+    }
+    static std::string whole(int fd) {
+        std::string out;
+        std::size_t need = std::string::npos;
+        std::array<char, 4096> chunk{};
+        while (out.size() < need) {
+            const auto n = ::read(fd, chunk.data(), chunk.size());
+            if (n <= 0) {
+                break;
+            }
+            out.append(chunk.data(), static_cast<std::size_t>(n));
+            const auto head = out.find("\r\n\r\n");
+            if (head != std::string::npos && need == std::string::npos) {
+                const auto at = out.find("Content-Length: ");
+                need = head + 4 + (at < head ? std::stoul(out.substr(at + 16)) : 0);
+            }
+        }
+        return out;
+    }
+
+    Answer answer_;
+    Fd listener_;
+    std::uint16_t port_ = 0;
+    std::thread thread_;
+};
+
+std::string say(const std::string& status, const std::string& body) {
+    return "HTTP/1.1 " + status + "\r\nContent-Length: " + std::to_string(body.size()) +
+           "\r\nConnection: close\r\n\r\n" + body;
+}
+
+} // namespace
+
+TEST_CASE("a write whose answer got lost is told apart, a safe one is done again", "[nomad]") {
+    int round = 0;
+    FakeNomad fake([&](const auto&, const auto&, const auto&) {
+        return ++round == 1 ? "" : say("200 OK", "{}");
+    });
+    nomad::Client client(fake.config(), "token");
+    CHECK_THROWS_AS(client.put("jobs", {}, Json::object(), nomad::Client::Again::kNever),
+                    nomad::AnswerLost);
+    CHECK(fake.seen.size() == 1);
+    round = 0;
+    CHECK_NOTHROW(client.put("namespace/x", {}, Json::object(), nomad::Client::Again::kSafe));
+    CHECK(fake.seen.size() == 3);
+}
+
+TEST_CASE("what was surely not done is tried again, what is final is not", "[nomad]") {
+    std::vector<std::string> answers{say("500 Oh", "rpc error: No cluster leader"),
+                                     say("429 Slow", ""), say("200 OK", "{}")};
+    std::size_t round = 0;
+    FakeNomad fake([&](const auto&, const auto&, const auto&) { return answers.at(round++); });
+    nomad::Client client(fake.config(), "token");
+    CHECK_NOTHROW(client.put("jobs", {}, Json::object(), nomad::Client::Again::kNever));
+    CHECK(fake.seen.size() == 3);
+    answers = {say("500 Oh", "1 error occurred:\n\t* Missing job datacenters")};
+    round = 0;
+    CHECK_THROWS_WITH(client.put("jobs", {}, Json::object(), nomad::Client::Again::kNever),
+                      ContainsSubstring("Missing job datacenters"));
+    CHECK(fake.seen.size() == 4);
+    answers = {say("403 No", "Permission denied")};
+    round = 0;
+    CHECK_THROWS_WITH(client.get("nodes"), ContainsSubstring("see the token's policy"));
+    CHECK(fake.seen.size() == 5);
+}
+
+TEST_CASE("a compare-and-set whose answer got lost is read again, not lost, not doubled",
+          "[nomad]") {
+    std::string there;
+    bool ours = true;
+    FakeNomad fake([&](const std::string& method, const auto&, const std::string& body) {
+        if (method == "GET") {
+            return say("200 OK", there);
+        }
+        if (!there.empty()) {
+            return say("409 Conflict", there);
+        }
+        Json value = Json::parse(body);
+        value["ModifyIndex"] = 7;
+        if (!ours) {
+            value["Items"]["json"] = "another's";
+        }
+        there = value.dump();
+        return std::string();
+    });
+    nomad::Client client(fake.config(), "token");
+    CHECK(client.set_variable("sky/x", R"({"a":1})", 0) == 7);
+    there.clear();
+    ours = false;
+    CHECK_FALSE(client.set_variable("sky/x", R"({"a":1})", 0));
+}
+
+TEST_CASE("a job whose registration was not answered is looked at, and registered once",
+          "[nomad]") {
+    std::string job;
+    FakeNomad fake([&](const std::string& method, const std::string& path,
+                       const std::string& body) -> std::string {
+        if (method == "PUT") {
+            Json value = Json::parse(body).at("Job");
+            value["Version"] = 0;
+            value["JobModifyIndex"] = 5;
+            job = value.dump();
+            return ""; // done, and nobody hears of it
+        }
+        if (path.ends_with("/allocations") || path == "allocations" || path == "nodes") {
+            return say("200 OK", "[]");
+        }
+        return path.starts_with("job/") && !job.empty() ? say("200 OK", job)
+                                                        : say("404 None", "not found");
+    });
+    const Scratch scratch;
+    Config config = test::config(scratch.path);
+    config.nomad = fake.config();
+    config.nomad->deploy_token = scratch.path / "token";
+    atomic_write(config.nomad->deploy_token, "token\n", {.mode = 0400});
+    const Spec spec{.path = path("alice", "infra", "www"),
+                    .rev = rev('a'),
+                    .deployment = store_path("skyflake-www"),
+                    .nar_hash = "sha256:" + std::string(52, '0'),
+                    .runner = store_path("runner"),
+                    .hypervisor = "qemu",
+                    .mem_mib = 512,
+                    .machine_id = "00000000-0000-4000-8000-000000000000",
+                    .interfaces = {},
+                    .volumes = {},
+                    .ready = {}};
+    const auto scheduler = make_scheduler(config);
+    const auto outcome = scheduler->start(spec, {}, [](const MachineState&) {});
+    CHECK(outcome.exit_code == 69);
+    CHECK(outcome.said == "no host has room: there is no host");
+    CHECK(std::count(fake.seen.begin(), fake.seen.end(), "PUT jobs") == 1);
+}
