@@ -65,7 +65,8 @@ local_site() { site "$1" "deployment = { volumes.root = { size = 256; class = \"
 @test "reconcile finishes what somebody else undid, and ends what nobody asked for" {
     nomad_api DELETE "job/$(account alice).rules.db?namespace=sky-$(account alice)"
     nomad_api PUT "jobs?namespace=sky-$(account alice)" "$(job db | jq -c --arg id "$(account alice).rules.ghost" \
-        '{Job: (.ID = $id | .Name = $id | .Stop = false | .TaskGroups[0].Tasks[].Config = {command: "/bin/sleep", args: ["600"]})}')"
+        '{Job: (.ID = $id | .Name = $id | .Stop = false | .TaskGroups[0].Tasks[].Config = {command: "/bin/sleep", args: ["1000"]}
+            | .TaskGroups[0].Tasks[1].Config = {command: "/bin/true"})}')"
     run -0 operator reconcile --dry-run
     says "start $(account alice)/rules/db"
     says "stop $(account alice)/rules/ghost"
@@ -113,5 +114,6 @@ local_site() { site "$1" "deployment = { volumes.root = { size = 256; class = \"
     run -0 operator usage --json
     jq -es --arg t "$(account alice)" '.[] | select(.tenant == $t) | .vcpu_s > 0 and .mem_mib_s > 190 and .disk_mib_s > 256' <<<"$output"
     jq -es --arg t "$(account bob)" '.[] | select(.tenant == $t) | .vcpu_s == 0' <<<"$output"
-    run -77 on n1 setpriv --reuid "$SKY_PREFIX-deploy" --clear-groups "$SKY_HOST/usr/bin/sky-nomad-submit" --config "$SKY_CONFIG" usage
+    run on n1 setpriv --reuid "$SKY_PREFIX-alice" --clear-groups "$SKY_HOST/usr/bin/sky-nomad-submit" --config "$SKY_CONFIG" usage
+    [ "$status" -ne 0 ]
 }

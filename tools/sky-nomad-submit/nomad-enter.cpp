@@ -123,6 +123,11 @@ void NomadScheduler::make_way(const Spec& spec, const Json& job) {
         fail(ExitCode::kUnavailable, "no host has room: {}",
              lacking(rooms(spec.path), demand_of(config_, spec), home(spec.path)));
     }
+    for (const Allocation& each : all) {
+        if (each.state == "unknown") { // it is held to its host, and may live: nothing is changed
+            fail(ExitCode::kUnavailable, "not replaced: host {} is not heard of", each.node);
+        }
+    }
     const auto why = end(spec.path);
     // Of a host that is lost nothing is heard any more. The new copy waits until it may.
     if (why && !lost(allocations(spec.path), owner(spec.path))) {
