@@ -60,6 +60,10 @@ local_site() { site "$1" "deployment = { volumes.root = { size = 256; class = \"
     run operator reconcile
     [ "$(field db .rev)" = "$good" ]
     [ "$(allocations db | jq -c 'map(.ID) | sort')" = "$allocs" ]
+    machines db="$(local_site "three of db")"
+    run -0 push_to n2 main:db
+    [ "$(page_of db)" = "three of db" ]
+    [ "$(field db .why)" = null ]
 }
 
 @test "reconcile finishes what somebody else undid, and ends what nobody asked for" {
@@ -71,9 +75,9 @@ local_site() { site "$1" "deployment = { volumes.root = { size = 256; class = \"
     says "start $(account alice)/rules/db"
     says "stop $(account alice)/rules/ghost"
     job ghost | jq -e '.Stop | not'
-    run operator reconcile
+    run -0 operator reconcile
     is_up db
-    [ "$(page_of db)" = "one of db" ]
+    [ "$(page_of db)" = "three of db" ]
     job ghost | jq -e .Stop
     run -0 operator reconcile --dry-run
     says_not '----->'
@@ -88,14 +92,14 @@ local_site() { site "$1" "deployment = { volumes.root = { size = 256; class = \"
     API_HOST=$other HOST_NOW=$other eventually 60 waits
     [ "$(API_HOST=$other allocations db | jq 'map(select(.DesiredStatus == "run")) | length')" = 1 ]
     cluster start "$home"
-    back() { [ "$(HOST_NOW=$other field db)" = running ] && [ "$(HOST_NOW=$other page_of db)" = "one of db" ]; }
+    back() { [ "$(HOST_NOW=$other field db)" = running ] && [ "$(HOST_NOW=$other page_of db)" = "three of db" ]; }
     HOST_NOW=$other eventually 120 back
     [ "$(HOST_NOW=$other host_of db)" = "$home" ]
 }
 
 @test "a drained host's machines move one by one, and it takes none until it is undrained" {
     local from
-    machines db="$(local_site "one of db")" www="$(site "one of www")"
+    machines db="$(local_site "three of db")" www="$(site "one of www")"
     run -0 push_to n1 main:www
     from=$(host_of www)
     run operator drain "$from" --dry-run

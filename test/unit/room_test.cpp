@@ -67,7 +67,7 @@ TEST_CASE("one host may be lost while the others have room for its machines", "[
     // A sum that would do, in pieces that do not.
     const Json pieces{allocation("a", "n1", 600), allocation("b", "n2", 600)};
     CHECK(lacks(pieces, {{500, 450}})->text() ==
-          "n3 must not die: mem_mib: asked 450, used 1200, allowed 2000 without it (in pieces)");
+          "n1 must not die: mem_mib: asked 450, used 1200, allowed 2000 without it (in pieces)");
     CHECK(lacks(Json::array(), {{5000, 100}})->text() ==
           "n1 must not die: mhz: asked 5000, used 0, allowed 7800 without it (in pieces)");
     // A host that is down spares nobody.
@@ -92,5 +92,5 @@ TEST_CASE("what is held to a host needs no place on another, and has no other", 
     CHECK(not_spared(rooms, {{500, 400}, "n1"}, {})->host == "n2");
     Json everywhere = allocation("c", "n1", 200);
     everywhere["JobType"] = "system";
-    CHECK(rooms_of(nodes, {everywhere})[0].machines.at("c").stays);
+    CHECK(rooms_of(nodes, Json::array({everywhere}))[0].machines.at("c").stays);
 }

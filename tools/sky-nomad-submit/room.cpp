@@ -163,11 +163,15 @@ std::string Unspared::text() const {
         return fmt::format("{} must not die: {}: asked {}, used {}, allowed {} without it", host,
                            what, ask, use, all);
     };
-    if (used.mib + asked.mib <= allowed.mib && used.mhz + asked.mhz > allowed.mhz) {
-        return line("mhz", asked.mhz, used.mhz, allowed.mhz);
-    }
-    return line("mem_mib", asked.mib, used.mib, allowed.mib) +
-           (used.mib + asked.mib <= allowed.mib ? " (in pieces)" : "");
+    const auto share = [](std::int64_t of, std::int64_t all) {
+        return static_cast<double>(of) / static_cast<double>(std::max<std::int64_t>(all, 1));
+    };
+    const bool mhz = share(used.mhz + asked.mhz, allowed.mhz) >
+                     share(used.mib + asked.mib, allowed.mib); // the scarcer of both
+    const bool sums_up = used.mib + asked.mib <= allowed.mib && used.mhz + asked.mhz <= allowed.mhz;
+    return (mhz ? line("mhz", asked.mhz, used.mhz, allowed.mhz)
+                : line("mem_mib", asked.mib, used.mib, allowed.mib)) +
+           (sums_up ? " (in pieces)" : "");
 }
 
 std::optional<Unspared> not_spared(const std::vector<Room>& rooms, const Wanted& asked,

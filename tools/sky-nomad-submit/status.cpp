@@ -31,7 +31,8 @@ std::optional<std::string> reason(const MachineState* seen, const MachineRecord*
     if (record == nullptr) {
         return seen != nullptr && seen->why ? seen->why : "not started yet";
     }
-    if ((state == "backoff" || state == "failed") && seen != nullptr && seen->why) {
+    const bool waits = state == "backoff" || state == "failed" || state == "starting";
+    if (waits && seen != nullptr && seen->why) {
         return seen->why;
     }
     if (record->did.why) {
