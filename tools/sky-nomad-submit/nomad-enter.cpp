@@ -20,6 +20,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr milliseconds kLook{500};
 constexpr seconds kSlack{60};
+constexpr seconds kRelease{20}; ///< for what runs on a host that says so itself: `cleanup`
 constexpr int kRegisterTries = 3;
 constexpr std::size_t kOwnerMost = std::size_t{64} << 10;
 
@@ -157,6 +158,7 @@ std::optional<std::string> NomadScheduler::end(const MachinePath& path) {
         nomad().remove(job_path(path), in(path));
     }
     const auto limit = Clock::now() + seconds(config_.machine.stop_s) + kSlack;
+    std::optional<Clock::time_point> ended;
     for (;;) {
         const auto all = allocations(path);
         const auto runs = std::find_if(all.begin(), all.end(), [](const Allocation& a) {
@@ -169,10 +171,15 @@ std::optional<std::string> NomadScheduler::end(const MachinePath& path) {
         if (runs == all.end() && lost(all, had)) {
             return fmt::format("host {} is not heard of", had->host);
         }
-        if (Clock::now() > limit) {
-            return runs == all.end()          ? fmt::format("{} has not released it", had->host)
-                   : runs->state == "unknown" ? fmt::format("host {} is not heard of", runs->node)
-                                              : fmt::format("it does not end on {}", runs->node);
+        // Its host says that it ended, and was started anew before it could release it. Whoever
+        // starts it next asks the owner record again.
+        ended = runs != all.end() ? std::nullopt : ended ? ended : std::optional(Clock::now());
+        if (ended && Clock::now() - *ended > kRelease) {
+            return std::nullopt;
+        }
+        if (!ended && Clock::now() > limit) {
+            return runs->state == "unknown" ? fmt::format("host {} is not heard of", runs->node)
+                                            : fmt::format("it does not end on {}", runs->node);
         }
         std::this_thread::sleep_for(kLook);
     }
