@@ -5,6 +5,7 @@
 #include "catch.hpp"
 #include "unit/submit.hpp"
 
+#include <sky-nomad-submit/lost-owner.hpp>
 #include <sky-nomad-submit/scheduler.hpp>
 #include <sky/nomad/client.hpp>
 
@@ -204,4 +205,56 @@ TEST_CASE("a job whose registration was not answered is looked at, and registere
     CHECK(outcome.exit_code == 69);
     CHECK(outcome.said == "no host has room: there is no host");
     CHECK(std::count(fake.seen.begin(), fake.seen.end(), "PUT jobs") == 1);
+}
+
+TEST_CASE("from a host that burnt down a machine is taken away, and released in its place",
+          "[nomad][lease]") {
+    const auto variable = [](const std::string& json) {
+        return Json{{"Items", {{"json", json}}}, {"ModifyIndex", 1}}.dump();
+    };
+    std::string lease = variable(
+        LeaseRecord{.host = "n2", .incarnation = std::string(32, 'a'), .lease_s = 1}.dump());
+    std::string owner = variable(dump_json({{"v", 1},
+                                            {"generation", 7},
+                                            {"host", "n2"},
+                                            {"incarnation", std::string(32, 'a')},
+                                            {"alloc", "gone"},
+                                            {"create_index", 5},
+                                            {"storage", Json::array()},
+                                            {"leased", true},
+                                            {"opened", true},
+                                            {"released", false},
+                                            {"at", "2026-11-22T10:00:00Z"}}));
+    FakeNomad fake([&](const std::string& method, const std::string& path,
+                       const std::string& body) -> std::string {
+        if (path == "nodes") {
+            return say("200 OK", R"([{"Name":"n2","Status":"down"}])");
+        }
+        std::string& at = path == "var/sky/lease/n2" ? lease : owner;
+        if (method == "PUT") {
+            Json value = Json::parse(body);
+            value["ModifyIndex"] = 2;
+            at = value.dump();
+        }
+        return say("200 OK", at);
+    });
+    const Scratch scratch;
+    Config config = test::config(scratch.path);
+    config.nomad = fake.config();
+    config.nomad->deploy_token = scratch.path / "token";
+    atomic_write(config.nomad->deploy_token, "token\n", {.mode = 0400});
+    const auto www = path("alice", "infra", "www");
+    nomad::Client client(*config.nomad, "token");
+    LostOwner lost(client, config, www);
+    CHECK_FALSE(lost.gone(*Owner::of(client, www)));
+    CHECK(LeaseRecord::parse(client.variable("sky/lease/n2")->json).revoked);
+    CHECK_FALSE(lost.gone(*Owner::of(client, www)));
+    CHECK_FALSE(Owner::of(client, www)->released); // its guards may still have time
+    int looks = 0;
+    while (!lost.gone(*Owner::of(client, www)) && ++looks < 100) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+    const auto after = Owner::of(client, www);
+    CHECK(after->released);
+    CHECK(after->holder.generation == 7);
 }

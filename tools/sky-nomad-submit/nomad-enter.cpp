@@ -8,21 +8,13 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <thread>
 
 namespace sky::submit {
 namespace {
 
 using nomad::Client;
-using std::chrono::milliseconds;
-using std::chrono::seconds;
-using Clock = std::chrono::steady_clock;
 
-constexpr milliseconds kLook{500};
-constexpr seconds kSlack{60};
-constexpr seconds kRelease{20}; ///< for what runs on a host that says so itself: `cleanup`
 constexpr int kRegisterTries = 3;
-constexpr std::size_t kOwnerMost = std::size_t{64} << 10;
 
 std::uint64_t modify_index(const std::optional<Json>& job) {
     return job ? job->at("JobModifyIndex").get<std::uint64_t>() : 0;
@@ -32,14 +24,6 @@ std::uint64_t modify_index(const std::optional<Json>& job) {
 bool unplaceable(const Json& plan) {
     const auto at = plan.find("FailedTGAllocs");
     return at != plan.end() && at->is_object() && !at->empty();
-}
-
-/// The allocation that the owner record names is one that Nomad has lost sight of.
-bool lost(const std::vector<Allocation>& all, const std::optional<NomadScheduler::Owner>& owner) {
-    return owner && !owner->released &&
-           std::any_of(all.begin(), all.end(), [&](const Allocation& a) {
-               return a.id == owner->alloc && a.state == "lost";
-           });
 }
 
 } // namespace
@@ -129,74 +113,9 @@ void NomadScheduler::make_way(const Spec& spec, const Json& job) {
             fail(ExitCode::kUnavailable, "not replaced: host {} is not heard of", each.node);
         }
     }
-    const auto why = end(spec.path);
-    // Of a host that is lost nothing is heard any more. The new copy waits until it may.
-    if (why && !lost(allocations(spec.path), owner(spec.path))) {
+    if (const auto why = end(spec.path)) {
         fail(ExitCode::kUnavailable, "not replaced: {}", *why);
     }
-}
-
-/// The host that the owner record names is lost: the next allocation takes the machine over by the
-/// rules of leases, if it is left to. Waits for that, so that a burnt host blocks nothing.
-void NomadScheduler::wait_for_takeover(const MachinePath& path) {
-    std::int64_t wait_s = 0;
-    for (const auto& [name, of] : config_.volumes.classes) {
-        wait_s = std::max(wait_s, of.wait_s);
-    }
-    const auto limit = Clock::now() + seconds(2 * config_.nomad->lease_s + wait_s) + kSlack;
-    while (Clock::now() < limit && lost(allocations(path), owner(path))) {
-        std::this_thread::sleep_for(kLook);
-    }
-}
-
-/// Stops the job and waits until nothing of the machine lives: each allocation has ended and the
-/// owner record says so too. Why it does not, if it does not.
-std::optional<std::string> NomadScheduler::end(const MachinePath& path) {
-    const auto job = nomad().find(job_path(path), in(path));
-    if (job && !job->value("Stop", false)) {
-        wait_for_takeover(path);
-        nomad().remove(job_path(path), in(path));
-    }
-    const auto limit = Clock::now() + seconds(config_.machine.stop_s) + kSlack;
-    std::optional<Clock::time_point> ended;
-    for (;;) {
-        const auto all = allocations(path);
-        const auto runs = std::find_if(all.begin(), all.end(), [](const Allocation& a) {
-            return !a.ended() && a.state != "lost";
-        });
-        const auto had = owner(path);
-        if (runs == all.end() && (!had || had->released)) {
-            return std::nullopt;
-        }
-        if (runs == all.end() && lost(all, had)) {
-            return fmt::format("host {} is not heard of", had->host);
-        }
-        // Its host says that it ended, and was started anew before it could release it. Whoever
-        // starts it next asks the owner record again.
-        ended = runs != all.end() ? std::nullopt : ended ? ended : std::optional(Clock::now());
-        if (ended && Clock::now() - *ended > kRelease) {
-            return std::nullopt;
-        }
-        if (!ended && Clock::now() > limit) {
-            return runs->state == "unknown" ? fmt::format("host {} is not heard of", runs->node)
-                                            : fmt::format("it does not end on {}", runs->node);
-        }
-        std::this_thread::sleep_for(kLook);
-    }
-}
-
-/// Who has it, or had it: the owner record.
-std::optional<NomadScheduler::Owner> NomadScheduler::owner(const MachinePath& path) {
-    const auto record = nomad().variable(
-        fmt::format("sky/owner/{}/{}/{}", path.tenant.str(), path.repo.str(), path.machine.str()));
-    if (!record) {
-        return std::nullopt;
-    }
-    const Json value = parse_json(record->json, kOwnerMost, "owner");
-    Fields f(value, "owner");
-    return Owner{.host = f.string("host"),
-                 .alloc = f.optional_string("alloc").value_or(""),
-                 .released = f.boolean("released")};
 }
 
 } // namespace sky::submit

@@ -15,7 +15,7 @@
 namespace sky::submit {
 
 /// Nomad runs the machines. In parts: nomad-scheduler.cpp the calls, nomad-enter.cpp how a job is
-/// registered, nomad-follow.cpp how a start is followed, nomad-logs.cpp the console.
+/// registered, nomad-end.cpp how one ends, nomad-follow.cpp how a start is followed, nomad-logs.cpp the console.
 class NomadScheduler : public Scheduler {
   public:
     explicit NomadScheduler(const Config& config)
@@ -34,13 +34,6 @@ class NomadScheduler : public Scheduler {
     std::optional<std::string> not_spared(const Spec& spec,
                                           const std::map<MachinePath, Amount>& others) override;
     int logs(const MachinePath& path, bool follow, std::int64_t lines) override;
-
-    /// What is read of an owner record.
-    struct Owner {
-        std::string host;
-        std::string alloc;
-        bool released = false;
-    };
 
   private:
     /// What to follow, and from where on.
@@ -71,8 +64,7 @@ class NomadScheduler : public Scheduler {
     long stream(const MachinePath& path, const std::string& alloc, Console& console, bool follow,
                 const std::function<bool(const std::string&)>& sink);
     void follow_logs(const MachinePath& path, std::string alloc, Console console);
-    std::optional<Owner> owner(const MachinePath& path);
-    void wait_for_takeover(const MachinePath& path);
+    std::optional<std::string> released(const MachinePath& path);
     std::vector<Room> rooms(const MachinePath& without);
 
     const Config& config_;
