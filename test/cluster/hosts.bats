@@ -108,12 +108,16 @@ only() { # [HOST]
     HOST_NOW=n4 is_up new
 }
 
-@test "a host that is drained gives its machines to others, undrained it may have some again" {
+@test "a host that is drained gives its machines to others, and undrained takes machines again" {
     local host
     host=$(host_of m2)
     drain "$host"
     left() { [ "$(host_of m2)" != "$host" ] && is_up m2; }
     eventually 240 left
     undrain "$host"
-    nomad_api GET nodes | jq -e --arg n "$host" 'any(.[]; .Name == $n and .SchedulingEligibility == "eligible")'
+    only "$host"
+    machines m2="$(site "machine 2" 'deployment.mem = 128;')" back="$(site "back" 'deployment.mem = 1024;')"
+    run -0 push_to n1 main:back
+    only
+    [ "$(host_of back)" = "$host" ]
 }

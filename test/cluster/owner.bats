@@ -145,14 +145,18 @@ leads() { [ "$(leader)" = "$1" ]; }
     one_writer "${all[@]}"
 }
 
-@test "cut off from the servers alone, while its lease process is killed and its agent restarted" {
+@test "cut off from the servers alone, while its lease process is killed, its agent restarted, and a machine stopped" {
     begin
     cluster cut "$HERE" servers
     on "$HERE" pkill -KILL -f -- 'sky-vm-run .* lease$'
     cluster agent "$HERE" KILL
     cluster agent "$HERE" start
     eventually 30 ready "$NEXT"
-    all_moved
+    run -0 at "$NEXT" alice stop owner/d # its host can not say that it ended
+    [ "$(field d)" = stopped ]
+    all_moved a b c
+    run -0 at "$NEXT" alice restart owner/d
+    all_moved d
     cluster heal "$HERE"
     eventually 60 settled
     one_writer "${all[@]}"

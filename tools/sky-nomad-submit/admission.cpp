@@ -64,7 +64,8 @@ std::vector<Spec::Interface> grant_interfaces(const Request& r) {
         const auto number = static_cast<std::uint32_t>(out.size());
         const auto& name = asked.network;
         const auto network = r.config.networks.find(name);
-        if (network == r.config.networks.end() || !network->second.open_to(r.record.machine.tenant) ||
+        if (network == r.config.networks.end() ||
+            !network->second.open_to(r.record.machine.tenant) ||
             !r.machine.addresses.contains(name.str())) {
             fail(ExitCode::kRefused, "network: no network '{}' for you", name.str());
         }

@@ -14,7 +14,7 @@ using std::chrono::seconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr milliseconds kLook{500};
-constexpr seconds kSlack{60};
+constexpr seconds kSlack{120};  ///< Nomad loses sight of a host in 30 s, in 90 s with its leader
 constexpr seconds kRelease{20}; ///< for what runs on a host that says so itself: `cleanup`
 
 /// Of the allocation that the record names Nomad has lost sight.

@@ -15,7 +15,8 @@
 namespace sky::submit {
 
 /// Nomad runs the machines. In parts: nomad-scheduler.cpp the calls, nomad-enter.cpp how a job is
-/// registered, nomad-end.cpp how one ends, nomad-follow.cpp how a start is followed, nomad-logs.cpp the console.
+/// registered, nomad-end.cpp how one ends, nomad-follow.cpp how a start is followed, nomad-logs.cpp
+/// the console.
 class NomadScheduler : public Scheduler {
   public:
     explicit NomadScheduler(const Config& config)
