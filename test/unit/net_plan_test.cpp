@@ -63,7 +63,7 @@ std::string one(std::uint32_t index, unsigned k = 0, const std::string& network 
 
 MachineNet granted(const std::string& path, const std::string& interfaces,
                    const Config& config = config_of()) {
-    return grant(Request::parse(request_text(path, interfaces)), registry_of(), config);
+    return grant(Request::parse(request_text(path, interfaces)), registry_of(), config, {});
 }
 
 bool has(const std::string& text, const std::string& part) {
@@ -122,6 +122,8 @@ TEST_CASE("net: link names are short and never the same for two things", "[net]"
             for (const std::size_t k : {0U, 1U, 3U}) {
                 made.push_back(tap_name(prefix, index, k));
             }
+            made.push_back(vxlan_name(prefix, index));
+            made.push_back(switch_name(prefix, fmt::format("eth{}", index)));
         }
         for (const char* subnet : {"10.88.1.0/24", "255.255.255.252/30", "10.89.1.0/24"}) {
             made.push_back(bridge_name(prefix, back, 1, Subnet::parse(subnet)));
@@ -217,8 +219,8 @@ TEST_CASE("net: rules name each tap once, and nothing that was not validated", "
     Config config = config_of();
     config.cluster = {"192.0.2.0/24", "2001:db8::/64"};
     const std::string text = make_plan(config, machines).rules;
-    const auto set_line = [&](const std::string& name) {
-        const auto at = text.find("  set " + name + " ");
+    const auto set_line = [&](const std::string& name, const char* table = "table inet sky {") {
+        const auto at = text.find("  set " + name + " ", text.find(table));
         REQUIRE(at != std::string::npos);
         return text.substr(at, text.find('\n', at) - at);
     };
@@ -234,16 +236,19 @@ TEST_CASE("net: rules name each tap once, and nothing that was not validated", "
                                   "elements = { 2001:db8::/64 }; }");
     CHECK(set_line("egress6") == "  set egress6 { type ipv6_addr; flags interval; auto-merge; "
                                  "elements = { ::/0 }; }");
-    CHECK(set_line("macs") == "  set macs { type ifname . ether_addr; elements = { "
-                              "\"skyt7x0\" . 02:5f:00:00:00:07, \"skyt7x1\" . 02:5f:01:00:00:07, "
-                              "\"skyt65535x0\" . 02:5f:00:00:ff:ff }; }");
-    CHECK(set_line("addresses") ==
+    const char* bridges = "table bridge sky {";
+    CHECK(set_line("macs") == "  set macs { type ifname . ether_addr; }"); // none is routed
+    CHECK(set_line("macs", bridges) ==
+          "  set macs { type ifname . ether_addr; elements = { "
+          "\"skyt7x0\" . 02:5f:00:00:00:07, \"skyt7x1\" . 02:5f:01:00:00:07, "
+          "\"skyt65535x0\" . 02:5f:00:00:ff:ff }; }");
+    CHECK(set_line("addresses", bridges) ==
           "  set addresses { type ifname . ipv4_addr; elements = { \"skyt7x0\" . 10.88.1.10, "
           "\"skyt7x1\" . 10.89.1.10, \"skyt65535x0\" . 10.88.2.10 }; }");
     CHECK(has(text, "table inet sky\ndelete table inet sky\ntable inet sky {"));
     CHECK(has(text, "table bridge sky\ndelete table bridge sky\ntable bridge sky {"));
 
-    CHECK_FALSE(has(make_plan(config_of(), {}).rules, "chain prerouting"));
+    CHECK_FALSE(has(make_plan(config_of(), {}).rules, "table bridge sky {"));
 }
 
 TEST_CASE("net: a configuration that can not be guarded is refused by its key", "[net]") {
@@ -313,4 +318,102 @@ quiet-dhcp
     odd.dns = {"192.0.2.53#53@eth0"};
     CHECK_THROWS_AS(render_dns_conf(odd, files, "d", "d"), Error);
     CHECK_THROWS_AS(render_dns_conf(second, DnsFiles("/var/a #b", "x"), "d", "d"), Error);
+}
+
+namespace {
+
+NetworkConfig vxlan_of(std::int64_t first, std::int64_t last) {
+    NetworkConfig network;
+    network.mode = Mode::kVxlan;
+    network.ipv4 = "10.88.0.0/16";
+    network.ipv6 = "fd88::/48";
+    network.id_first = first;
+    network.id_last = last;
+    return network;
+}
+
+Config cluster_of(const NetworkConfig& network) {
+    Config config = config_of();
+    config.host = "n1";
+    config.nodes = {{"n1", {"192.0.2.1"}}, {"n2", {"192.0.2.2"}}};
+    config.networks[Network::parse("default")] = network;
+    return config;
+}
+
+} // namespace
+
+TEST_CASE("net: IPv6 addresses follow from MACs", "[net]") {
+    CHECK(ipv6_subnet("fd88::/48", 7) == "fd88:0:0:7::");
+    CHECK(ipv6_subnet("fd88::/64", 0) == "fd88::");
+    CHECK_FALSE(ipv6_subnet("fd88::/64", 1));
+    CHECK_FALSE(ipv6_subnet("fd88::/48", 65536));
+    CHECK_THROWS_AS(ipv6_subnet("fd88::", 1), Error);
+    CHECK(ipv6_address("fe80::", "02:5f:00:00:00:07") == "fe80::5f:ff:fe00:7");
+    CHECK(ipv6_gateway("fd88:0:0:7::") == "fd88:0:0:7::1");
+    CHECK(ipv6_hex("fe80::1") == "fe800000000000000000000000000001");
+}
+
+TEST_CASE("net: a segment has what its mode needs", "[net]") {
+    const Network name = Network::parse("default");
+    const auto granted_in = [&](const Config& config, const Facts& facts) {
+        return grant(Request::parse(request_text("bob.infra.www", one(65535))), registry_of(),
+                     config, facts);
+    };
+    const Facts facts{{name, 8950}};
+    const Config config = cluster_of(vxlan_of(1000, 1001));
+    const MachineNet m = granted_in(config, facts);
+    CHECK(m.ports[0].id == 1001); // the tenant's index is 2
+    CHECK(m.ports[0].mtu == 8950);
+    CHECK(m.ports[0].ipv6 == "fd88:0:0:2::");
+    CHECK(MachineNet::parse(m.dump(), "sky").dump() == m.dump());
+    const Registry registry = registry_of();
+    const Plan plan = make_plan(config, {m}, facts, &registry);
+    REQUIRE(plan.bridges.size() == 1);
+    CHECK(plan.bridges[0].uplink == "skyx1001");
+    CHECK(plan.bridges[0].local == "192.0.2.1");
+    CHECK(plan.bridges[0].peers == std::vector<std::string>{"192.0.2.2"});
+    CHECK(plan.has_link("skyx1001"));
+    CHECK(has(plan.rules, "set nodes4 { type ipv4_addr; elements = { 192.0.2.1, 192.0.2.2 }; }"));
+    CHECK(has(plan.rules, "set vxlan_ports { type inet_service; elements = { 4789 }; }"));
+
+    CHECK(has(error_of(ExitCode::kRefused,
+                       [&] { return granted_in(cluster_of(vxlan_of(1000, 1000)), facts); }),
+              "no VNI left in network 'default': 1000 to 1000 are taken"));
+    CHECK(has(error_of(ExitCode::kConfig, [&] { return granted_in(config, {}); }),
+              "host 'n1' has no link with its address in nodes"));
+    NetworkConfig fat = vxlan_of(1000, 1001);
+    fat.mtu = 9000;
+    CHECK(has(error_of(ExitCode::kConfig, [&] { return granted_in(cluster_of(fat), facts); }),
+              "9000 is more than host 'n1' carries: 8950"));
+    NetworkConfig others = vxlan_of(1000, 1001);
+    others.tenants = {Tenant::parse("alice")};
+    CHECK(has(error_of(ExitCode::kRefused, [&] { return granted_in(cluster_of(others), facts); }),
+              "no network 'default' for 'bob/infra/www'"));
+
+    NetworkConfig routed;
+    routed.mode = Mode::kRouted;
+    routed.ipv4 = "10.88.0.0/16";
+    const MachineNet alone = granted_in(cluster_of(routed), {});
+    const Plan routes = make_plan(cluster_of(routed), {alone});
+    CHECK(routes.bridges[0].switch_name().empty());
+    CHECK(has(routes.rules, "set same_segment { type ipv4_addr . ipv4_addr; flags interval; "
+                            "elements = { 10.88.2.0/24 . 10.88.2.0/24 }; }"));
+    CHECK(has(routes.rules, "table arp sky {"));
+    CHECK_FALSE(has(routes.rules, "table bridge sky {"));
+}
+
+TEST_CASE("net: machines elsewhere have names where their segment reaches", "[net]") {
+    const Facts facts{{Network::parse("default"), 1450}};
+    const Registry registry = registry_of();
+    NetworkConfig network = vxlan_of(1000, 1009);
+    const auto names = [&](const Config& config, const Registry* known) {
+        const MachineNet m =
+            grant(Request::parse(request_text("alice.infra.www", one(7))), registry, config, facts);
+        return render_dns_names(make_plan(config, {m}, facts, known).bridges[0]);
+    };
+    CHECK(names(cluster_of(network), &registry) == "10.88.1.10 www.infra\n"
+                                                   "fd88::1:5f:ff:fe00:7 www.infra\n"
+                                                   "10.88.1.12 a--b-.infra a--b-\n"
+                                                   "10.88.1.11 www.other\n");
+    CHECK(names(config_of(), &registry) == "10.88.1.10 www.infra www\n"); // a bridge of its own
 }

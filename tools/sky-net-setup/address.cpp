@@ -3,7 +3,9 @@
 #include <sky/error.hpp>
 #include <sky/name.hpp>
 
+#include <algorithm>
 #include <arpa/inet.h>
+#include <array>
 #include <charconv>
 #include <optional>
 
@@ -94,6 +96,68 @@ int family_of_cidr(std::string_view cidr) noexcept {
         return family;
     }
     return number(cidr.substr(slash + 1), family == 4 ? 32 : 128) ? family : 0;
+}
+
+namespace {
+
+using Raw6 = std::array<std::uint8_t, 16>;
+
+Raw6 raw6(std::string_view text) {
+    Raw6 raw{};
+    if (::inet_pton(AF_INET6, std::string(text).c_str(), raw.data()) != 1) {
+        fail(ExitCode::kData, "'{}' is not an IPv6 address", printable(text));
+    }
+    return raw;
+}
+
+std::string text6(const Raw6& raw) {
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    ::inet_ntop(AF_INET6, raw.data(), text.data(), text.size());
+    return text.data();
+}
+
+} // namespace
+
+std::optional<std::string> ipv6_subnet(std::string_view cidr, std::uint64_t n) {
+    const auto slash = cidr.find('/');
+    const auto prefix = number(slash == std::string_view::npos ? "" : cidr.substr(slash + 1), 64);
+    if (!prefix || *prefix == 0) {
+        fail(ExitCode::kData, "'{}' is not an IPv6 network of at most /64", printable(cidr));
+    }
+    if (*prefix > 0 && n >> (64U - *prefix) != 0) {
+        return std::nullopt;
+    }
+    Raw6 raw = raw6(cidr.substr(0, slash));
+    for (std::size_t i = 0; i < 8; ++i) {
+        raw.at(7 - i) = static_cast<std::uint8_t>(raw.at(7 - i) | (n >> (8 * i) & 0xffU));
+    }
+    return text6(raw);
+}
+
+std::string ipv6_address(const std::string& subnet, std::string_view mac) {
+    Raw6 raw = raw6(subnet);
+    std::array<std::uint8_t, 6> m{};
+    for (std::size_t i = 0; i < m.size(); ++i) {
+        std::from_chars(mac.data() + 3 * i, mac.data() + 3 * i + 2, m.at(i), 16);
+    }
+    const std::array<std::uint8_t, 8> id{
+        static_cast<std::uint8_t>(m[0] ^ 2U), m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]};
+    std::copy(id.begin(), id.end(), raw.begin() + 8);
+    return text6(raw);
+}
+
+std::string ipv6_gateway(const std::string& subnet) {
+    Raw6 raw = raw6(subnet);
+    raw[15] = 1;
+    return text6(raw);
+}
+
+std::string ipv6_hex(const std::string& address) {
+    std::string text;
+    for (const std::uint8_t byte : raw6(address)) {
+        text += fmt::format("{:02x}", byte);
+    }
+    return text;
 }
 
 bool valid_mac(std::string_view text) noexcept {

@@ -14,6 +14,7 @@
 #include <chrono>
 #include <csignal>
 #include <fcntl.h>
+#include <fmt/ranges.h>
 #include <grp.h>
 #include <set>
 #include <sstream>
@@ -180,7 +181,14 @@ std::string render_dns_conf(const Bridge& bridge, const DnsFiles& files, const s
     line("pid-file", plain(files.pid.string()));
     line("interface", bridge.name);
     line("except-interface", "lo");
-    text += "bind-interfaces\n";
+    if (bridge.mode == Mode::kRouted) { // each tap has the gateway's address too, once it is there
+        for (const std::string& tap : bridge.taps) {
+            line("interface", tap);
+        }
+        text += "bind-dynamic\n";
+    } else {
+        text += "bind-interfaces\n";
+    }
     text += "no-hosts\ndomain-needed\nbogus-priv\n";
     line("addn-hosts", plain(files.names.string()));
     if (!bridge.dns.empty()) {
@@ -201,6 +209,15 @@ std::string render_dns_conf(const Bridge& bridge, const DnsFiles& files, const s
     line("dhcp-ignore", "tag:!known");
     text += "dhcp-ignore-names\ndhcp-authoritative\n";
     line("dhcp-option", fmt::format("option:mtu,{}", bridge.mtu));
+    if (!bridge.ipv6.empty()) { // addresses follow from MACs, the gateway is on its link-local one
+        text += "enable-ra\n";
+        line("dhcp-range",
+             bridge.ipv6 + (bridge.mode == Mode::kRouted ? ",ra-only,off-link" : ",ra-only"));
+        for (const std::string& link :
+             bridge.mode == Mode::kRouted ? bridge.taps : std::vector<std::string>{bridge.name}) {
+            line("ra-param", fmt::format("{},mtu:{},60", link, bridge.mtu));
+        }
+    }
     return text + "no-ping\nquiet-dhcp\n";
 }
 
@@ -215,11 +232,14 @@ std::string render_dns_hosts(const Bridge& bridge) {
 std::string render_dns_names(const Bridge& bridge) {
     std::string text;
     for (const auto& host : bridge.hosts) {
-        text += host.address.str();
-        for (const std::string& name : host.names) {
-            text += " " + name;
+        for (const std::string& address : {host.address.str(), host.ipv6}) {
+            if (!address.empty()) {
+                text += fmt::format("{} {}\n", address, fmt::join(host.names, " "));
+            }
         }
-        text += "\n";
+    }
+    for (const std::string& line : bridge.elsewhere.value_or(std::vector<std::string>{})) {
+        text += line + "\n";
     }
     return text;
 }
@@ -230,7 +250,10 @@ void ensure_dnsmasq(const Config& config, const Bridge& bridge, bool reload) {
     const std::string conf =
         render_dns_conf(bridge, files, config.accounts.dns, group_name(user.gid));
     const std::string hosts = render_dns_hosts(bridge);
-    const std::string names = render_dns_names(bridge);
+    std::string names = render_dns_names(bridge);
+    if (!bridge.elsewhere) { // without the registry what is known stays
+        names = read_file_if_exists(files.names, kFileCap).value_or(names);
+    }
     const bool unchanged = same(files.hosts, hosts) && same(files.names, names);
     // Stop before the files change: whoever is killed in between leaves no daemon with old leases.
     if (!same(files.conf, conf) || !only_added(files.hosts, hosts)) {

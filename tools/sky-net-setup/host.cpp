@@ -3,6 +3,7 @@
 #include <sky-net-setup/firewall.hpp>
 #include <sky-net-setup/host.hpp>
 #include <sky-net-setup/link.hpp>
+#include <sky-net-setup/segment-links.hpp>
 #include <sky-net-setup/tap.hpp>
 #include <sky/error.hpp>
 #include <sky/log.hpp>
@@ -17,18 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr std::size_t kMachineCap = 64 * 1024;
-constexpr std::string_view kForward = "/proc/sys/net/ipv4/ip_forward";
-
-/// A setting below /proc/sys/net, of the namespace we are in. Nothing if the kernel has not got it.
-void set_sysctl(const fs::path& file, std::string_view value) {
-    if (fs::exists(file)) {
-        write_all(open_file(file, O_WRONLY).get(), value);
-    }
-}
-
-fs::path link_sysctl(std::string_view family, const std::string& link, std::string_view key) {
-    return fs::path("/proc/sys/net") / family / "conf" / link / key;
-}
 
 std::string trimmed(std::string text) {
     text.erase(std::find(text.begin(), text.end(), '\n'), text.end());
@@ -83,19 +72,22 @@ bool Host::in_use(const MachineNet& machine) const {
 
 /// Packets between guests and the world cross the host only if it forwards. Who switched that on
 /// switches it off, unless another prefix's bridge is there, which found it on.
-void Host::forwarding(bool wanted) const {
-    const fs::path mark = State(config_).net() / "forwarding";
-    const bool on = trimmed(read_file(kForward, 64)) == "1";
-    if (wanted && !on) {
+void Host::forwarding(const char* mark_name, const char* setting, bool wanted) const {
+    const fs::path mark = State(config_).net() / mark_name;
+    const auto now = read_file_if_exists(setting, 64);
+    if (!now) {
+        return; // a kernel without IPv6
+    }
+    if (wanted && trimmed(*now) != "1") {
         atomic_write(mark, "0\n");
-        write_all(open_file(kForward, O_WRONLY).get(), "1");
+        write_all(open_file(setting, O_WRONLY).get(), "1");
     }
     if (!wanted && fs::exists(mark)) {
         const auto links = Links().all();
         if (std::none_of(links.begin(), links.end(), [](const Links::Link& link) {
                 return link.type == "bridge" && is_any_bridge(link.name);
             })) {
-            write_all(open_file(kForward, O_WRONLY).get(), "0");
+            write_all(open_file(setting, O_WRONLY).get(), "0");
         }
         fs::remove(mark);
     }
@@ -103,9 +95,10 @@ void Host::forwarding(bool wanted) const {
 
 void Host::sweep(const Plan& plan) const {
     Links links;
-    for (const auto& link : links.all()) {
-        if (kind_of_link(link.name, config_.prefix) == LinkKind::kTap && link.type == "tun" &&
-            !plan.has_tap(link.name)) {
+    const auto all = links.all();
+    const auto kind = [&](const auto& link) { return kind_of_link(link.name, config_.prefix); };
+    for (const auto& link : all) {
+        if (kind(link) == LinkKind::kTap && link.type == "tun" && !plan.has_tap(link.name)) {
             log::debug("removing tap {}", link.name);
             links.remove(link.name);
         }
@@ -113,7 +106,8 @@ void Host::sweep(const Plan& plan) const {
     std::vector<std::string> gone;
     for (const auto& entry : fs::directory_iterator(State(config_).net())) {
         const std::string name = entry.path().stem().string();
-        if (entry.path().extension() == ".conf" && !plan.has_bridge(name) &&
+        const Bridge* bridge = plan.find_bridge(name);
+        if (entry.path().extension() == ".conf" && (bridge == nullptr || !bridge->served) &&
             kind_of_link(name, config_.prefix) == LinkKind::kBridge) {
             gone.push_back(name);
         }
@@ -121,10 +115,13 @@ void Host::sweep(const Plan& plan) const {
     for (const std::string& name : gone) {
         remove_dnsmasq(config_, name);
     }
-    for (const auto& link : links.all()) {
-        if (kind_of_link(link.name, config_.prefix) == LinkKind::kBridge && link.type == "bridge" &&
-            !plan.has_bridge(link.name)) {
-            log::debug("removing bridge {}", link.name);
+    for (const auto& link : all) { // what is on a switch goes before it, or with it
+        const bool ours =
+            (kind(link) == LinkKind::kBridge && (link.type == "bridge" || link.type == "vlan")) ||
+            (kind(link) == LinkKind::kVxlan && link.type == "vxlan") ||
+            (kind(link) == LinkKind::kSwitch && link.type == "bridge");
+        if (ours && !plan.has_link(link.name)) {
+            log::debug("removing {} {}", link.type, link.name);
             links.remove(link.name);
         }
     }
@@ -132,20 +129,26 @@ void Host::sweep(const Plan& plan) const {
 
 void Host::converge(const Plan& plan, const std::set<std::string>& touched) const {
     sweep(plan);
+    arrange(plan);
+    for (const Bridge& bridge : plan.bridges) {
+        if (bridge.served) {
+            ensure_dnsmasq(config_, bridge, touched.contains(bridge.name));
+        }
+    }
+}
+
+void Host::arrange(const Plan& plan) const {
     // The boundary stands before anything that it guards.
     load_rules(plan.rules);
     Links links;
-    for (const Bridge& bridge : plan.bridges) {
-        links.ensure_bridge(bridge.name, bridge.mac, bridge.mtu);
-        set_sysctl(link_sysctl("ipv6", bridge.name, "disable_ipv6"), "1");
-        set_sysctl(link_sysctl("ipv4", bridge.name, "arp_ignore"), "1"); // no other address of ours
-        links.ensure_address(bridge.name, bridge.subnet.gateway(), bridge.subnet.prefix);
-        links.set_up(bridge.name);
-    }
-    forwarding(!plan.bridges.empty());
-    for (const Bridge& bridge : plan.bridges) {
-        ensure_dnsmasq(config_, bridge, touched.contains(bridge.name));
-    }
+    make_segments(links, plan);
+    const auto any = [&](auto&& is) {
+        return std::any_of(plan.bridges.begin(), plan.bridges.end(), is);
+    };
+    forwarding("forwarding", "/proc/sys/net/ipv4/ip_forward",
+               any([](const Bridge& b) { return b.served; }));
+    forwarding("forwarding6", "/proc/sys/net/ipv6/conf/all/forwarding",
+               any([](const Bridge& b) { return b.served && !b.ipv6.empty(); }));
 }
 
 void Host::make_taps(const MachineNet& machine, const Fd& netns) const {
@@ -169,10 +172,14 @@ void Host::make_taps(const MachineNet& machine, const Fd& netns) const {
     }
 }
 
-void Host::attach(const MachineNet& machine, const Fd& netns) const {
+void Host::attach(const MachineNet& machine, const Plan& plan, const Fd& netns) const {
     Links links;
     const Fd home = own_netns();
     for (const Port& port : machine.ports) {
+        const Bridge* bridge = plan.find_bridge(port.bridge);
+        if (bridge == nullptr) {
+            fail(ExitCode::kBug, "no bridge '{}' in the plan", port.bridge);
+        }
         if (!links.find(port.outside)) {
             const InNetns inside(netns);
             Links theirs;
@@ -182,10 +189,7 @@ void Host::attach(const MachineNet& machine, const Fd& netns) const {
             }
             theirs.move(port.inside, home, port.outside);
         }
-        set_sysctl(link_sysctl("ipv6", port.outside, "disable_ipv6"), "1");
-        links.set_mtu(port.outside, port.mtu);
-        links.enslave(port.outside, port.bridge);
-        links.set_up(port.outside);
+        plug(links, port, *bridge);
     }
 }
 

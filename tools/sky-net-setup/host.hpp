@@ -31,16 +31,21 @@ class Host {
     /// bridges whose dnsmasq reads its files again in any case.
     void converge(const Plan& plan, const std::set<std::string>& touched) const;
 
+    /// The part of it that guards and connects: rules, links, forwarding. Removes nothing and
+    /// serves nobody.
+    void arrange(const Plan& plan) const;
+
     /// Makes the machine's taps in that namespace, but for those that are in use on the host.
     void make_taps(const MachineNet& machine, const Fd& netns) const;
-    /// Moves them to the host and onto their bridges. Nothing for those that are there.
-    void attach(const MachineNet& machine, const Fd& netns) const;
+    /// Moves them to the host and onto their segments, which the plan made. Nothing for those that
+    /// are there.
+    void attach(const MachineNet& machine, const Plan& plan, const Fd& netns) const;
     /// Removes taps that never left the namespace.
     void drop_taps(const MachineNet& machine, const Fd& netns) const;
 
   private:
     void sweep(const Plan& plan) const;
-    void forwarding(bool wanted) const;
+    void forwarding(const char* mark_name, const char* setting, bool wanted) const;
     [[nodiscard]] std::filesystem::path file(const MachinePath& path) const;
     const Config& config_;
 };

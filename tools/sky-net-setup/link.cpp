@@ -1,41 +1,16 @@
 // SPDX-License-Identifier: MIT
 #include <sky-net-setup/link.hpp>
-#include <sky/error.hpp>
-#include <sky/freed.hpp>
+#include <sky-net-setup/netlink.hpp>
 
-#include <arpa/inet.h>
-#include <memory>
+#include <array>
+#include <linux/if_addr.h>
 #include <net/if.h>
-#include <netlink/errno.h>
-#include <netlink/netlink.h>
-#include <netlink/route/addr.h>
-#include <netlink/route/link.h>
 
 namespace sky::net {
-namespace {
 
-using LinkPtr = std::unique_ptr<rtnl_link, Freed<rtnl_link_put>>;
-using CachePtr = std::unique_ptr<nl_cache, Freed<nl_cache_free>>;
-using AddrPtr = std::unique_ptr<nl_addr, Freed<nl_addr_put>>;
-using RouteAddrPtr = std::unique_ptr<rtnl_addr, Freed<rtnl_addr_put>>;
+using namespace nl;
 
-void check(int result, std::string_view what, const std::string& name) {
-    if (result < 0) {
-        fail(ExitCode::kSystem, "cannot {} '{}': {}", what, name, nl_geterror(result));
-    }
-}
-
-template <typename T>
-T made(T pointer) {
-    if (!pointer) {
-        throw std::bad_alloc();
-    }
-    return pointer;
-}
-
-LinkPtr new_link() {
-    return made(LinkPtr(rtnl_link_alloc()));
-}
+namespace nl {
 
 LinkPtr get(nl_sock* socket, const std::string& name) {
     rtnl_link* link = nullptr;
@@ -55,16 +30,19 @@ LinkPtr need(nl_sock* socket, const std::string& name) {
     return link;
 }
 
-AddrPtr mac_address(const std::string& mac) {
-    nl_addr* address = nullptr;
-    check(nl_addr_parse(mac.c_str(), AF_LLC, &address), "parse MAC", mac);
-    return AddrPtr(address);
-}
+} // namespace nl
+
+namespace {
 
 Links::Link describe(rtnl_link* link) {
     const char* type = rtnl_link_get_type(link);
     const unsigned flags = rtnl_link_get_flags(link);
+    std::array<char, 32> mac{};
+    if (nl_addr* address = rtnl_link_get_addr(link); address != nullptr) {
+        nl_addr2str(address, mac.data(), mac.size());
+    }
     return {.name = rtnl_link_get_name(link),
+            .mac = mac.data(),
             .type = type != nullptr ? type : "",
             .index = rtnl_link_get_ifindex(link),
             .master = rtnl_link_get_master(link),
@@ -103,33 +81,67 @@ std::optional<Links::Link> Links::find(const std::string& name) {
     return link ? std::optional(describe(link.get())) : std::nullopt;
 }
 
-void Links::ensure_bridge(const std::string& name, const std::string& mac, std::int64_t mtu) {
-    const LinkPtr there = get(socket_, name);
-    const LinkPtr wanted = new_link();
-    const AddrPtr address = mac_address(mac);
-    rtnl_link_set_addr(wanted.get(), address.get());
-    rtnl_link_set_mtu(wanted.get(), static_cast<unsigned>(mtu));
-    if (!there) {
-        rtnl_link_set_name(wanted.get(), name.c_str());
-        check(rtnl_link_set_type(wanted.get(), "bridge"), "make bridge", name);
-        check(rtnl_link_add(socket_, wanted.get(), NLM_F_CREATE | NLM_F_EXCL), "make bridge", name);
-        return;
+std::optional<Links::Link> Links::with_address(const std::string& address) {
+    nl_cache* raw = nullptr;
+    check(rtnl_addr_alloc_cache(socket_, &raw), "list", "addresses");
+    const CachePtr cache(raw);
+    const AddrPtr wanted = address_of(address);
+    for (nl_object* object = nl_cache_get_first(raw); object != nullptr;
+         object = nl_cache_get_next(object)) {
+        auto* entry = reinterpret_cast<rtnl_addr*>(object);
+        nl_addr* local = rtnl_addr_get_local(entry);
+        if (local == nullptr || !same_address(local, wanted.get())) {
+            continue;
+        }
+        rtnl_link* link = nullptr;
+        check(rtnl_link_get_kernel(socket_, rtnl_addr_get_ifindex(entry), nullptr, &link),
+              "look up the link of", address);
+        const LinkPtr owned(link);
+        return describe(link);
     }
-    if (describe(there.get()).type != "bridge") {
-        fail(ExitCode::kSystem,
-             "link '{}' is there and no bridge (does another host use this prefix?)", name);
-    }
-    check(rtnl_link_change(socket_, there.get(), wanted.get(), 0), "configure bridge", name);
+    return std::nullopt;
 }
 
-void Links::ensure_address(const std::string& name, Ipv4 address, std::uint32_t prefix) {
+void Links::ensure(const std::string& name, const char* type, const std::string& mac,
+                   std::int64_t mtu, const std::function<void(rtnl_link*)>& more) {
+    const LinkPtr there = get(socket_, name);
+    if (there && describe(there.get()).type != type) {
+        fail(ExitCode::kSystem, "link '{}' is there and no {} (does another host use this prefix?)",
+             name, type);
+    }
+    const LinkPtr wanted = new_link();
+    rtnl_link_set_mtu(wanted.get(), static_cast<unsigned>(mtu));
+    if (!mac.empty()) {
+        rtnl_link_set_addr(wanted.get(), address_of(mac, AF_LLC).get());
+    }
+    if (there) {
+        check(rtnl_link_change(socket_, there.get(), wanted.get(), 0), "configure", name);
+        return;
+    }
+    rtnl_link_set_name(wanted.get(), name.c_str());
+    check(rtnl_link_set_type(wanted.get(), type), "make", name);
+    if (more) {
+        more(wanted.get());
+    }
+    check(rtnl_link_add(socket_, wanted.get(), NLM_F_CREATE | NLM_F_EXCL), "make", name);
+}
+
+void Links::ensure_bridge(const std::string& name, const std::string& mac, std::int64_t mtu) {
+    ensure(name, "bridge", mac, mtu);
+}
+
+void Links::ensure_address(const std::string& name, const std::string& address,
+                           std::uint32_t prefix, bool alone) {
     const LinkPtr link = need(socket_, name);
-    const std::uint32_t raw = htonl(address.value);
-    const AddrPtr local = made(AddrPtr(nl_addr_build(AF_INET, &raw, sizeof raw)));
+    const AddrPtr local = address_of(address);
     nl_addr_set_prefixlen(local.get(), static_cast<int>(prefix));
     const RouteAddrPtr wanted = made(RouteAddrPtr(rtnl_addr_alloc()));
     rtnl_addr_set_ifindex(wanted.get(), rtnl_link_get_ifindex(link.get()));
     check(rtnl_addr_set_local(wanted.get(), local.get()), "set address of", name);
+    if (nl_addr_get_family(local.get()) == AF_INET6) {
+        // Other hosts have it too.
+        rtnl_addr_set_flags(wanted.get(), IFA_F_NODAD | (alone ? IFA_F_NOPREFIXROUTE : 0U));
+    }
     const int result = rtnl_addr_add(socket_, wanted.get(), NLM_F_CREATE | NLM_F_EXCL);
     if (result != -NLE_EXIST) {
         check(result, "set address of", name);

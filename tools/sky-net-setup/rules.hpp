@@ -8,13 +8,16 @@
 
 namespace sky::net {
 
-/// What the tables `inet PREFIX` and `bridge PREFIX` are made of. Every text in it was validated or
-/// made from numbers: render_rules() does not quote.
+/// What the tables `inet PREFIX`, `bridge PREFIX` and `arp PREFIX` are made of. Every text in it
+/// was validated or made from numbers: render_rules() does not quote.
 struct Rules {
     struct Tap {
         std::string name;
         std::string mac;
         Ipv4 address;
+        std::vector<std::string> ipv6;     ///< link-local and global; none: it may not use IPv6
+        std::vector<std::string> gateway;  ///< of a routed one: where it may ask for names, IPv4
+        std::vector<std::string> gateway6; ///< and IPv6
     };
     std::string prefix;
     std::vector<uid_t> tenants;
@@ -24,19 +27,29 @@ struct Rules {
     std::vector<std::string> egress6;
     std::vector<std::string> cluster4; ///< nobody's who is guarded, whatever egress says
     std::vector<std::string> cluster6;
+    std::vector<std::string> nodes4; ///< whose VXLANs are taken
+    std::vector<std::string> nodes6;
+    std::vector<std::string> vxlan_ports;
     std::vector<Subnet> guests;     ///< every network of the configuration
     std::vector<Subnet> masquerade; ///< those that leave with the host's address
+    std::vector<std::string> guests6;
+    std::vector<std::string> masquerade6;
+    std::vector<Subnet> routed; ///< segments whose machines find each other by routes
+    std::vector<std::string> routed6;
     std::vector<std::string> bridges;
-    std::vector<Tap> taps;
+    std::vector<std::string> uplinks; ///< of segments that this host is a gateway of
+    std::vector<Tap> taps;            ///< ports of a bridge
+    std::vector<Tap> routed_taps;
 };
 
 /// Throws Error(kConfig) naming the key.
-[[nodiscard]] Rules make_rules(const Config& config, const std::vector<MachineNet>& machines);
+[[nodiscard]] Rules make_rules(const Config& config, const std::vector<MachineNet>& machines,
+                               const std::vector<Bridge>& bridges);
 
-/// nft's language: both tables, replaced whole in one transaction.
+/// nft's language: all tables, replaced whole in one transaction.
 [[nodiscard]] std::string render_rules(const Rules& rules);
 
-/// Takes both tables away, whether they are there or not.
+/// Takes the tables away, whether they are there or not.
 [[nodiscard]] std::string render_removal(const std::string& prefix);
 
 } // namespace sky::net

@@ -86,4 +86,15 @@ void ensure_tap(const std::string& name, uid_t owner, unsigned queues) {
     }
 }
 
+Fd scratch_tap(const std::string& name) {
+    Fd tun = open_file("/dev/net/tun", O_RDWR | O_NONBLOCK);
+    ifreq request{};
+    std::memcpy(request.ifr_name, name.data(), std::min(name.size(), sizeof request.ifr_name - 1));
+    request.ifr_flags = IFF_TAP | IFF_NO_PI;
+    if (::ioctl(tun.get(), TUNSETIFF, &request) != 0) {
+        fail_errno("cannot make tap '{}'", name);
+    }
+    return tun;
+}
+
 } // namespace sky::net

@@ -30,4 +30,8 @@ class [[nodiscard]] InNetns {
 /// opened by `owner`. One with other flags is made anew; one in use stays as it is.
 void ensure_tap(const std::string& name, uid_t owner, unsigned queues);
 
+/// A tap in the namespace we are in that lasts as long as what is returned: frames are written to
+/// and read from it, without waiting.
+[[nodiscard]] Fd scratch_tap(const std::string& name);
+
 } // namespace sky::net

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: MIT
 #include <sky-net-setup/dnsmasq.hpp>
+#include <sky-net-setup/facts.hpp>
 #include <sky-net-setup/firewall.hpp>
 #include <sky-net-setup/host.hpp>
 #include <sky-net-setup/link.hpp>
 #include <sky-net-setup/rules.hpp>
 #include <sky-net-setup/tap.hpp>
 #include <sky-net-setup/verbs.hpp>
+#include <sky-net-setup/verify.hpp>
 #include <sky/cli.hpp>
 #include <sky/error.hpp>
 #include <sky/json.hpp>
 #include <sky/lines.hpp>
 #include <sky/lock.hpp>
+#include <sky/log.hpp>
 #include <sky/state.hpp>
 
 #include <CLI/CLI.hpp>
@@ -19,6 +22,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 namespace sky::net {
@@ -39,6 +43,23 @@ std::set<std::string> bridges_of(const MachineNet& machine) {
         result.insert(port.bridge);
     }
     return result;
+}
+
+/// With this host's links as they are, and the registry if it can be read.
+Plan plan_of(const Config& config, std::vector<MachineNet> machines,
+             const std::optional<Registry>& registry) {
+    return make_plan(config, std::move(machines), read_facts(config),
+                     registry ? &*registry : nullptr);
+}
+
+/// Nothing when it can not be read: `down` goes on without names of machines elsewhere.
+std::optional<Registry> try_registry(const Config& config) {
+    try {
+        return load_registry(config.shared);
+    } catch (const Error& e) {
+        log::debug("no registry: {}", e.what());
+        return std::nullopt;
+    }
 }
 
 /// The machines of this host with one put in, or taken out.
@@ -130,25 +151,28 @@ int up(const Config& config, const Options& options) {
         fail(ExitCode::kData, "request.interfaces: missing");
     }
     const Host host(config);
-    const auto planned = [&](const MachineNet& machine) {
+    const auto planned = [&](const MachineNet& machine, const Registry& registry) {
         auto machines = without(host.machines(), machine.path);
         machines.push_back(machine);
-        return make_plan(config, std::move(machines));
+        return plan_of(config, std::move(machines), registry);
     };
     if (options.dry_run) {
-        print_dry(config, planned(grant(request, load_registry(config.shared), config)));
+        const Registry registry = load_registry(config.shared);
+        print_dry(config, planned(grant(request, registry, config, read_facts(config)), registry));
         return 0;
     }
     const Fd netns = open_netns(netns_of(request));
     const Lock lock = take_lock(config, "up");
-    const MachineNet machine = grant(request, load_registry(config.shared), config);
+    const Registry registry = load_registry(config.shared);
+    const MachineNet machine = grant(request, registry, config, read_facts(config));
     // The registry gave it an address that is nobody else's: who has it here died with this host.
     for (const MachineNet& other : host.machines()) {
         if (other.path != machine.path && has_address_of(other, machine)) {
             host.forget(other.path);
         }
     }
-    const Plan plan = planned(machine); // before it is remembered: a refusal changes nothing
+    const Plan plan =
+        planned(machine, registry); // before it is remembered: a refusal changes nothing
     host.remember(machine);
     host.converge(plan, bridges_of(machine));
     host.make_taps(machine, netns);
@@ -171,14 +195,14 @@ int attach(const Config& config, const Options& options) {
         fail(ExitCode::kRefused, "'{}' has no interfaces here (sky-net-setup up comes first)",
              request.path.text());
     }
-    const Plan plan = make_plan(config, host.machines());
+    const Plan plan = plan_of(config, host.machines(), try_registry(config));
     if (options.dry_run) {
         print(plan.describe());
         return 0;
     }
     // Somebody may have flushed the rules since `up`: no tap gets onto a bridge without them.
     host.converge(plan, {});
-    host.attach(*machine, open_netns(pid));
+    host.attach(*machine, plan, open_netns(pid));
     if (options.json) {
         print_report(*machine, options);
     }
@@ -189,7 +213,8 @@ int down(const Config& config, const Options& options) {
     const Request request = read_request();
     const Host host(config);
     if (options.dry_run) {
-        print_dry(config, make_plan(config, without(host.machines(), request.path)));
+        print_dry(config,
+                  plan_of(config, without(host.machines(), request.path), try_registry(config)));
         return 0;
     }
     const Lock lock = take_lock(config, "down");
@@ -202,7 +227,7 @@ int down(const Config& config, const Options& options) {
         }
     }
     host.forget(request.path);
-    host.converge(make_plan(config, host.machines()),
+    host.converge(plan_of(config, host.machines(), try_registry(config)),
                   machine ? bridges_of(*machine) : std::set<std::string>{});
     return 0;
 }
@@ -211,12 +236,12 @@ int boundary(const Config& config, const Options& options) {
     const Host host(config);
     if (options.dry_run) {
         print(options.off ? render_removal(config.prefix)
-                          : make_plan(config, host.machines()).describe());
+                          : plan_of(config, host.machines(), try_registry(config)).describe());
         return 0;
     }
     const Lock lock = take_lock(config, "boundary");
     if (!options.off) {
-        host.converge(make_plan(config, host.machines()), {});
+        host.converge(plan_of(config, host.machines(), try_registry(config)), {});
         return 0;
     }
     for (const MachineNet& machine : host.machines()) {
@@ -227,8 +252,80 @@ int boundary(const Config& config, const Options& options) {
     for (const MachineNet& machine : host.machines()) {
         host.forget(machine.path);
     }
-    host.converge(make_plan(config, {}), {});
+    host.converge(plan_of(config, {}, std::nullopt), {});
     load_rules(render_removal(config.prefix));
+    return 0;
+}
+
+int prove(const Config& config, const Options& options) {
+    const Host host(config);
+    const Lock lock = take_lock(config, "verify");
+    const auto back = [&] {
+        host.converge(plan_of(config, host.machines(), try_registry(config)), {});
+    };
+    std::vector<Verdict> verdicts;
+    try {
+        verdicts = net::verify(config, host, read_facts(config));
+    } catch (...) {
+        back();
+        throw;
+    }
+    back();
+    bool good = true;
+    for (const Verdict& verdict : verdicts) {
+        good = good && verdict.good();
+        if (options.json) {
+            write_line(STDOUT_FILENO, {{"v", 1},
+                                       {"mode", verdict.mode},
+                                       {"way", verdict.way},
+                                       {"forged", verdict.forged},
+                                       {"crossed", verdict.crossed},
+                                       {"honest", verdict.honest},
+                                       {"lost", verdict.lost},
+                                       {"unprovable", verdict.unprovable}});
+            continue;
+        }
+        print(fmt::format(
+            "{:<7} {:<18} {} of {} kinds of forged frame came through{}{}; {} of {} honest "
+            "ones{}{}\n",
+            verdict.mode, verdict.way, verdict.crossed.size(), verdict.forged,
+            verdict.crossed.empty() ? "" : ": ", fmt::join(verdict.crossed, ", "),
+            verdict.honest - verdict.lost.size(), verdict.honest,
+            verdict.lost.empty() ? "" : ", not: ", fmt::join(verdict.lost, ", ")));
+        for (const std::string& name : verdict.unprovable) {
+            print(fmt::format("        not shown: {} does not cross without rules either\n", name));
+        }
+    }
+    return good ? 0 : static_cast<int>(ExitCode::kSomeFailed);
+}
+
+/// "MAC ADDRESS IPV6|- NAME" of every machine of networks that the operator serves.
+int reservations(const Config& config, const Options& options) {
+    const Registry registry = load_registry(config.shared);
+    for (const auto& [joined, machine] : registry.machines) {
+        const auto path = MachinePath::parse_joined(joined);
+        for (const auto& [network, address] : machine.addresses) {
+            const auto of = config.networks.find(Network::parse(network));
+            if (of == config.networks.end() || !of->second.operator_dhcp) {
+                continue;
+            }
+            const std::string name =
+                path.machine.str() + "." + path.repo.str() + "." + path.tenant.str();
+            for (std::uint32_t k = 0; k < kMacsPerMachine;
+                 ++k) { // whichever interface it has there
+                const std::string mac = machine_mac(machine.index, k);
+                if (options.json) {
+                    write_line(STDOUT_FILENO, {{"v", 1},
+                                               {"network", network},
+                                               {"mac", mac},
+                                               {"address", address},
+                                               {"name", name}});
+                } else {
+                    print(fmt::format("{} {} {} {}\n", network, mac, address, name));
+                }
+            }
+        }
+    }
     return 0;
 }
 
@@ -254,12 +351,14 @@ int main_body(Cli& cli) {
         {"down", "remove what up and attach made; the bridge with its last machine", down},
         {"boundary", "load the rules that keep tenants and machines off this host", boundary},
         {"list", "machines that are up here", list},
+        {"verify", "send forged frames between scratch ports and show that none arrives", prove},
+        {"reservations", "addresses of machines for the operator's own DHCP server", reservations},
     };
     cli.app().require_subcommand(1);
     for (const Verb& verb : kVerbs) {
         auto* sub = cli.app().add_subcommand(verb.name, verb.help);
         sub->add_flag("--json", options.json, "report as JSON lines");
-        if (verb.run != list) {
+        if (verb.run != list && verb.run != prove && verb.run != reservations) {
             sub->add_flag("--dry-run", options.dry_run, "print the plan, change nothing");
         }
         if (verb.run == boundary) {
