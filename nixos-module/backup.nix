@@ -12,16 +12,7 @@ let
   inherit (lib) mkOption types;
   inherit (sky) option;
 
-  # How Nomad's own command reaches it.
-  nomadEnvironment = {
-    NOMAD_ADDR = lib.head cfg.settings.nomad.addresses;
-  }
-  // lib.optionalAttrs cfg.nomad.tls.enable {
-    NOMAD_CACERT = cfg.nomad.tls.ca;
-    NOMAD_CLIENT_CERT = cfg.nomad.tls.clientCert;
-    NOMAD_CLIENT_KEY = cfg.nomad.tls.clientKey;
-    NOMAD_TLS_SERVER_NAME = "server.${cfg.nomad.region}.nomad";
-  };
+  nomadEnvironment = import ./nomad-env.nix { inherit lib cfg; };
   path = [
     pkgs.coreutils
     pkgs.findutils

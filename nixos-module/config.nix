@@ -51,6 +51,14 @@ let
       overhead_mib = cfg.nomad.overhead;
       place_s = cfg.nomad.placeTimeout;
       lease_s = cfg.nomad.leaseTime;
+      inherit (cfg.nomad) spare;
+      placements = mapAttrs (
+        _: placement:
+        {
+          inherit (placement) constraints affinities spreads;
+        }
+        // lib.optionalAttrs (placement.priority != null) { inherit (placement) priority; }
+      ) cfg.nomad.placements;
     };
 
   # The tools judge the file while the system is built, so a bad one never reaches the host.
@@ -128,6 +136,12 @@ in
           mem_mib = user.quota.mem;
           disk_mib = user.quota.disk;
           cache_mib = user.quota.cache;
+        };
+      }
+      // lib.optionalAttrs (user.placement.placed != [ ] || user.placement.mayAsk != [ ]) {
+        placement = {
+          inherit (user.placement) placed;
+          may_ask = user.placement.mayAsk;
         };
       }) cfg.users;
       machine = {

@@ -10,6 +10,7 @@
     ./nodes.nix
     ./secrets.nix
     ./nomad.nix
+    ./placement.nix
     ./storage.nix
     ./ceph.nix
     ./machines.nix

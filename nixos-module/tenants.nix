@@ -30,6 +30,14 @@ let
         description = "Public keys that may push and ask. Each is restricted to that.";
       };
       inherit quota;
+      placement = {
+        placed = option (types.listOf sky.types.name) [ ] [ "rack-a" ] ''
+          Which of `skyflake.nomad.placements` hold for all of the tenant's machines.
+        '';
+        mayAsk = option (types.listOf sky.types.name) [ ] [ "fast" ] ''
+          Which of them a machine may ask for.
+        '';
+      };
     };
   };
 

@@ -57,6 +57,8 @@ let
   units = [
     "skyflake-backup.service"
     "skyflake-backup.timer"
+    "skyflake-drain.service"
+    "skyflake-undrain.service"
     "skyflake-gc.service"
     "skyflake-gc.timer"
     "skyflake-host.service"
@@ -285,6 +287,7 @@ in
         tokens = {
           deploy = "/run/keys/deploy.token";
           host = "/run/keys/host.token";
+          drain = "/run/keys/drain.token";
         };
         heartbeat = {
           ttl = 5;
@@ -292,9 +295,35 @@ in
           failoverTtl = 60;
         };
         leaseTime = 60;
+        spare = "refuse";
+        placements = {
+          default.spreads = [ { attribute = "\${node.datacenter}"; } ];
+          rack-a.constraints = [
+            {
+              attribute = "\${meta.rack}";
+              value = "a";
+            }
+          ];
+          fast = {
+            affinities = [
+              {
+                attribute = "\${node.class}";
+                operator = "!=";
+                value = "slow";
+                weight = 80;
+              }
+            ];
+            priority = 70;
+          };
+        };
+        drain.deadline = 600;
         placeTimeout = 300;
         vcpuMhz = 500;
         overhead = 256;
+      };
+      users.alice.placement = {
+        placed = [ "rack-a" ];
+        mayAsk = [ "fast" ];
       };
       networks.across = {
         mode = "vxlan";
@@ -453,6 +482,10 @@ in
         ];
         clients = [ "n8" ];
         heartbeat.ttl = 20;
+      };
+      users.alice = {
+        uid = 3001;
+        placement.placed = [ "nowhere" ];
       };
       storage = {
         defaultClass = "shared";

@@ -34,7 +34,7 @@ config() { # HOST
     keys() {
         jq -r '[paths | map(if type == "number" then "[]" else . end) | join(".")] | unique[]' |
             sed -E 's/^(tenants|networks|volumes\.classes)\.[^.]+/\1.NAME/; s/^(cell\.inputs|volumes\.classes\.NAME)\..*/\1/; s/^nodes\..*/nodes/' |
-            grep -vE '\.\[\]|^nomad\.|^networks\.NAME\.(ids|port)' | sort -u
+            grep -vE '\.\[\]|^nomad\.|^tenants\.NAME\.placement|^networks\.NAME\.(ids|port)' | sort -u
     }
     awk '/^## Configuration/ { on = 1 } on && /^```json/ { text = 1; next } text && /^```/ { exit } text' \
         "$BATS_TEST_DIRNAME/../../doc/interfaces.md" | keys >documented
@@ -192,6 +192,38 @@ effective() { # USER
     [ -z "$output" ]
 }
 
+@test "nixos: machines leave a host that goes down, and no other" {
+    local script=$BATS_TEST_DIRNAME/../../nixos-module/scripts/drain.sh state
+    # In the place of what a host that goes down has: judged is the script.
+    mkdir bin
+    printf '#!/bin/sh\ncat state\n' >bin/systemctl
+    printf '#!/bin/sh\necho "[{\\"Name\\":\\"n1\\",\\"SchedulingEligibility\\":\\"$(cat eligible)\\"}]"\n' >bin/nomad
+    printf '#!/bin/sh\n[ "$NOMAD_TOKEN" = secret ] && echo "$*" >>called\n' >bin/submit
+    chmod +x bin/*
+    export PATH=$PWD/bin:$PATH
+    drain() { sh "$script" "$1" submit n1 token mark 300; }
+    echo stopping >state
+    echo eligible >eligible
+    run -0 drain down
+    [[ $output == *"'token' is not there"* ]]
+    echo secret >token
+    echo running >state
+    drain down
+    echo stopping >state
+    echo ineligible >eligible
+    drain down
+    [ ! -e called ]
+    [ ! -e mark ]
+    echo eligible >eligible
+    drain down
+    [ "$(cat called)" = "--config /etc/skyflake/config.json drain n1 --deadline 300" ]
+    drain up
+    [ "$(tail -n 1 called)" = "--config /etc/skyflake/config.json undrain n1" ]
+    [ ! -e mark ]
+    # What it calls is there.
+    sky-nomad-submit --help | grep -qE '^ *drain '
+}
+
 @test "nixos: machines are counted by tenant and state, and a scheduler that is away is told" {
     local script=$BATS_TEST_DIRNAME/../../nixos-module/scripts/metrics.sh
     # In the place of the tool, with answers as it gives them: judged is the script.
@@ -262,7 +294,7 @@ effective() { # USER
     local host
     for host in "${hosts[@]}"; do [ "$(jq -c . "$GOLDEN/$host/warnings.json")" = '[]' ]; done
     [ "$(jq '[.[] | select(startswith("skyflake"))] | length' "$GOLDEN/refused/refusals.json")" = 9 ]
-    [ "$(jq '[.[] | select(startswith("skyflake"))] | length' "$GOLDEN/refused-cluster/refusals.json")" = 17 ]
+    [ "$(jq '[.[] | select(startswith("skyflake"))] | length' "$GOLDEN/refused-cluster/refusals.json")" = 18 ]
     # Whoever may not run Nomad is told what to say.
     jq -r '.[]' "$GOLDEN/refused-cluster/refusals.json" | grep -F 'allowUnfreePredicate'
 }
