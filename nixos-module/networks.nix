@@ -186,7 +186,12 @@ in
     );
 
     # On for good: a switch that applies sysctls again would cut machines off.
-    boot.kernel.sysctl."net.ipv4.conf.all.forwarding" = lib.mkOverride 99 true;
+    boot.kernel.sysctl = {
+      "net.ipv4.conf.all.forwarding" = lib.mkOverride 99 true;
+    }
+    // lib.optionalAttrs (lib.any (network: network.ipv6 != null) (lib.attrValues cfg.networks)) {
+      "net.ipv6.conf.all.forwarding" = lib.mkOverride 99 true;
+    };
 
     # The links are sky-net-setup's alone.
     networking.dhcpcd.denyInterfaces = links;

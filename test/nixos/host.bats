@@ -193,12 +193,15 @@ effective() { # USER
 }
 
 @test "nixos: machines leave a host that goes down, and no other" {
-    local script=$BATS_TEST_DIRNAME/../../nixos-module/scripts/drain.sh state
+    local script=$BATS_TEST_DIRNAME/../../nixos-module/scripts/drain.sh
     # In the place of what a host that goes down has: judged is the script.
     mkdir bin
-    printf '#!/bin/sh\ncat state\n' >bin/systemctl
-    printf '#!/bin/sh\necho "[{\\"Name\\":\\"n1\\",\\"SchedulingEligibility\\":\\"$(cat eligible)\\"}]"\n' >bin/nomad
-    printf '#!/bin/sh\n[ "$NOMAD_TOKEN" = secret ] && echo "$*" >>called\n' >bin/submit
+    echo 'cat state' >bin/systemctl
+    # shellcheck disable=SC2016
+    echo 'jq -n --rawfile now eligible '\''[{Name: "n1", SchedulingEligibility: $now[:-1]}]'\' >bin/nomad
+    # shellcheck disable=SC2016
+    echo '[ "$NOMAD_TOKEN" = secret ] && echo "$*" >>called' >bin/submit
+    sed -i '1i #!/bin/sh' bin/*
     chmod +x bin/*
     export PATH=$PWD/bin:$PATH
     drain() { sh "$script" "$1" submit n1 token mark 300; }
