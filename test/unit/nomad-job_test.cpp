@@ -217,6 +217,8 @@ TEST_CASE("which answers of Nomad's a second try may better", "[nomad]") {
     CHECK(trouble_of(500,
                      "rpc error: failed to get conn: dial tcp 10.0.0.2:4647: connect: connection "
                      "refused") == Trouble::kPassing);
+    CHECK(trouble_of(500, "rpc error: failed to get conn: rpc error: lead thread didn't get "
+                          "connection") == Trouble::kPassing);
     CHECK(trouble_of(500, "rpc error: EOF") == Trouble::kUnclear);
     CHECK(trouble_of(500, "leadership lost while committing log") == Trouble::kUnclear);
     CHECK(trouble_of(500, "Enforcing job modify index 0: job already exists") == Trouble::kFinal);

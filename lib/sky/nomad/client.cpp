@@ -122,7 +122,7 @@ Trouble trouble_of(long status, std::string_view body) {
         "No cluster leader",      "no servers",
         "No path to region",      "Not ready to serve consistent reads",
         "node is not the leader", "keyring has not been initialized yet",
-        "No Path to region",      "failed to get conn: dial tcp"}; // it knows a leader that is gone
+        "No Path to region",      "failed to get conn:"}; // it knows a leader that is gone
     constexpr std::array<std::string_view, 8> kUnclear{"rpc error: EOF",
                                                        "leadership lost",
                                                        "i/o timeout",
