@@ -8,7 +8,15 @@ setup_file() {
     remotes
 }
 setup() { cd "$WORK" || return; }
-teardown() { on n1 nft delete table inet cut 2>/dev/null || true; }
+teardown() { # also of a case that failed
+    local host
+    on n1 nft delete table inet cut 2>/dev/null || true
+    for host in n1 n2 n3; do
+        # shellcheck disable=SC2016 # for the shell over there
+        ! on "$host" true 2>/dev/null || on "$host" bash -c 'kill -0 "$(cat "$1")"' bash "$SKY_HOST/hosts/$host/run/nomad.pid" 2>/dev/null ||
+            cluster agent "$host" start
+    done
+}
 teardown_file() {
     local host
     for host in n1 n2 n3; do cluster start "$host"; done # a dead one
