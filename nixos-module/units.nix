@@ -10,15 +10,17 @@ let
   tool =
     name:
     "${cfg.package}/bin/${name} ${lib.optionalString cfg.debug "-v "}--config /etc/skyflake/config.json";
+  alone = cfg.storage.shared == null || cfg.storage.shared == cfg.storage.directory;
 in
 {
   config = lib.mkIf cfg.enable {
     systemd.services.skyflake-host = {
       description = "Skyflake: directories, and the rules that keep tenants and machines off this host";
       wantedBy = [ "multi-user.target" ];
-      # Before anybody comes in; after those that load rules of their own.
-      wants = [ "network-pre.target" ];
-      before = [
+      # After those that load rules of their own. Before anybody comes in, unless it waits for the network itself, for what hosts
+      # share: then tenants' keys are what keeps them out, and operators come in to see why it waits.
+      wants = lib.mkIf alone [ "network-pre.target" ];
+      before = lib.mkIf alone [
         "network-pre.target"
         "sshd.service"
       ];

@@ -269,12 +269,20 @@ effective() { # USER
         mkdir -p units/user-3001.slice.d units/system.slice.d
         cp "$GOLDEN/$host/user-3001.slice" units/user-3001.slice.d/overrides.conf
         cp "$GOLDEN/$host/user-3001.slice" units/
+        # As systemd-fstab-generator writes what hosts share, by network.
+        if [ "$(jq -r '.shared != .state' "$GOLDEN/$host/config.json")" = true ]; then
+            printf '%s\n' '[Unit]' 'Wants=network-online.target network.target' 'After=network-online.target network.target remote-fs-pre.target' \
+                'Before=remote-fs.target' '[Mount]' 'What=10.0.0.1:/' 'Where=/srv/skyflake' 'Type=ceph' 'Options=_netdev' >units/srv-skyflake.mount
+            [ ! -e units/skyflake-ceph-filesystem.service ] ||
+                sed -i '1a Requires=skyflake-ceph-filesystem.service\nAfter=skyflake-ceph-filesystem.service' units/srv-skyflake.mount
+        fi
         SYSTEMD_UNIT_PATH="$PWD/units:" systemd-analyze verify --man=no units/*.service units/*.slice units/*.timer >out 2>&1 ||
             { cat out && return 1; }
         # Tenants come in while the rules are there: the last thing that the unit does, undone when it ends.
         grep '^ExecStart=' units/skyflake-host.service | tail -n 1 | grep -q ' /etc/ssh/authorized_keys.d /run/skyflake/keys$'
         grep -qx 'RuntimeDirectory=skyflake' units/skyflake-host.service
         # What it only warns of is an error too, where it is about ours.
+        run ! grep -i 'ordering cycle' out
         run ! grep -E '(skyflake-|user-3001|nomad|ceph-)[^ ]*:' out
     done
     sed -i 's/^Type=oneshot/Type=oneshoe/' units/skyflake-host.service
