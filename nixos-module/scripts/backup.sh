@@ -35,18 +35,18 @@ archive() { # OWNER-UID OWNER-GID FILE DIRECTORY NAME...
 }
 owner() { stat -c '%u %g' -- "$1"; }
 
-get '.tenants | to_entries[] | "\(.key)"' > "$new/.tenants" || [ ! -s "$new/.tenants" ]
-while read -r tenant; do
-    [ -d "$shared/tenants/$tenant/repos" ] || continue
+for each in "$shared"/tenants/*/repos; do
+    [ -d "$each" ] || continue
+    each=${each%/repos} # root's directory
     # shellcheck disable=SC2046 # two words
-    archive $(owner "$shared/tenants/$tenant/repos") "$new/tenants/$tenant.tar.zst" "$shared/tenants/$tenant" repos
-done < "$new/.tenants"
-for name in keys deployments gcroots records; do
+    archive $(owner "$each/repos") "$new/tenants/${each##*/}.tar.zst" "$each" repos
+done
+for name in keys deployments gcroots records authorized_keys; do
     [ -d "$shared/$name" ] || continue
     # shellcheck disable=SC2046
     archive $(owner "$shared/$name") "$new/$name.tar.zst" "$shared" "$name"
 done
-for name in storage.json registry.json; do
+for name in storage.json registry.json tenants.json; do
     [ ! -e "$shared/$name" ] || cp -p "$shared/$name" "$new/$name"
 done
 cp -p "$config" "$new/config.json"
@@ -56,7 +56,6 @@ if [ $# -eq 4 ]; then
         fail "no snapshot of Nomad (is there a leader? is '$4' good?)" 69
 fi
 [ ! -e "$new/.failed" ] || fail "could not read all files of uid $(xargs < "$new/.failed")" 74
-rm -f "$new/.tenants"
 sync -f "$new"
 mv "$new" "$dir/$host-$(date -u +%Y%m%dT%H%M%SZ)"
 sync -f "$dir"

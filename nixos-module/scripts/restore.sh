@@ -1,7 +1,7 @@
 #!/bin/sh
 # Puts back what backup.sh took, where nothing is: the handbook, "All servers are lost", says when which.
 # usage: restore.sh CONFIG BACKUP
-# After `sky-vm-run storage init` and `sky-vm-run host-setup`: repositories, records, keys. Nomad's state is for
+# After `sky-vm-run storage init` and `sky-vm-run host-start`: repositories, records, keys. Nomad's state is for
 # `nomad operator snapshot restore BACKUP/nomad.snap`.
 set -eu
 umask 077
@@ -28,13 +28,22 @@ unpack() { # FILE DIRECTORY NAME
 
 [ "$(jq -r .storage "$shared/storage.json")" = "$(jq -r .storage "$backup/storage.json")" ] ||
     fail "the backup is of another storage than '$shared' (skyflake.storage.id)" 69
-for name in keys deployments gcroots records; do
+# Tenants that are not in the configuration first: who they are makes their directories.
+if [ -e "$backup/tenants.json" ] && [ ! -e "$shared/tenants.json" ]; then
+    cp -p "$backup/tenants.json" "$shared/tenants.json.new"
+    mv "$shared/tenants.json.new" "$shared/tenants.json"
+fi
+for file in "$backup"/tenants/*.tar.zst; do
+    tenant=$(basename "$file" .tar.zst)
+    [ "$tenant" = '*' ] || [ -d "$shared/tenants/$tenant/repos" ] ||
+        fail "tenant '$tenant' has no directory yet (sky-vm-run host-start makes it, if there is such a tenant; then this again)" 75
+done
+for name in keys deployments gcroots records authorized_keys; do
     [ ! -e "$backup/$name.tar.zst" ] || unpack "$backup/$name.tar.zst" "$shared" "$name"
 done
 for file in "$backup"/tenants/*.tar.zst; do
     [ -e "$file" ] || continue
     tenant=$(basename "$file" .tar.zst)
-    [ -d "$shared/tenants/$tenant/repos" ] || fail "tenant '$tenant' is not in the configuration" 65
     unpack "$file" "$shared/tenants/$tenant" repos
 done
 if [ -e "$backup/registry.json" ]; then

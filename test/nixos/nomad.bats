@@ -83,7 +83,9 @@ with() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-$1.token") nomad "${@:2}"; }
 
 @test "nixos: a backup is whole, by whose files they are, and the oldest go" {
     local tree=$DIR/shared n
-    mkdir -p "$tree"/tenants/{alice,bob}/repos/infra.git/objects "$tree"/{keys,records/alice,deployments,gcroots}
+    mkdir -p "$tree"/tenants/{alice,bob}/repos/infra.git/objects "$tree"/{keys,records/alice,deployments,gcroots,authorized_keys}
+    echo '{"v":1,"next_uid":3003,"tenants":{"bob":{"uid":3002}}}' >"$tree/tenants.json"
+    echo restrict >"$tree/authorized_keys/bob"
     echo '{"v":1,"storage":"5d0c6b1c9e0f4a2f8f7d3a1be2c45d6f"}' >"$tree/storage.json"
     echo ref: refs/heads/www >"$tree/tenants/alice/repos/infra.git/HEAD"
     echo secret >"$tree/keys/alice.key"
@@ -91,7 +93,7 @@ with() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-$1.token") nomad "${@:2}"; }
     chown -R 3001:3001 "$tree/tenants/alice/repos" && chown -R 3002:3002 "$tree/tenants/bob/repos"
     chown -R games:games "$tree/keys" "$tree/records" "$tree/deployments" "$tree/gcroots"
     chmod 0700 "$tree"/tenants/*/repos "$tree/keys"
-    jq --arg tree "$tree" '.shared = $tree | .tenants.bob = {uid: 3002}' "$BATS_TEST_DIRNAME/../golden/host/cluster/config.json" >"$DIR/config.json"
+    jq --arg tree "$tree" '.shared = $tree' "$BATS_TEST_DIRNAME/../golden/host/cluster/config.json" >"$DIR/config.json"
     backup() { sh "$scripts/backup.sh" "$DIR/config.json" "$DIR/backups" 2 "$DIR/secrets/nomad-backup.token"; }
     run -69 backup
     [[ $output == *"is it mounted?"* ]]
@@ -104,7 +106,7 @@ with() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-$1.token") nomad "${@:2}"; }
         sleep 1.1
     done
     [ "$(find "$DIR/backups" -mindepth 1 -type d -name 'n1-*' | wc -l)" = 2 ]
-    [ -z "$(find "$DIR/backups" -mindepth 1 -perm /077 ! -name skyflake-backup ! -path '*/storage.json' ! -path '*/config.json')" ]
+    [ -z "$(find "$DIR/backups" -mindepth 1 -perm /077 ! -name skyflake-backup ! -path '*/storage.json' ! -path '*/tenants.json' ! -path '*/config.json')" ]
     newest=$(find "$DIR/backups" -name 'n1-*' | sort | tail -n 1)
     zstd -dcq "$newest/tenants/alice.tar.zst" | tar -t | grep -qx repos/infra.git/HEAD
     run ! grep -q "of root" <<<"$(zstd -dcq "$newest/tenants/bob.tar.zst" | tar -xO 2>/dev/null)"
@@ -130,14 +132,19 @@ with() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-$1.token") nomad "${@:2}"; }
     [[ $(with host var get -namespace skyflake -out json sky/registry/index) == *'next_index'* ]]
 
     # As `storage init` and `host-setup` leave it.
-    mkdir -p "$tree"/tenants/{alice,bob}/repos "$tree"/{keys,records,deployments,gcroots}
+    mkdir -p "$tree"/tenants/alice/repos "$tree"/{keys,records,deployments,gcroots,authorized_keys}
     cp "$backup/storage.json" "$tree/"
+    run -75 sh "$scripts/restore.sh" "$DIR/config.json" "$backup"
+    [[ $output == *"tenant 'bob' has no directory yet"* ]]
+    cmp "$backup/tenants.json" "$tree/tenants.json"
+    mkdir -p "$tree/tenants/bob/repos"
     chown 3001:3001 "$tree/tenants/alice/repos" && chown 3002:3002 "$tree/tenants/bob/repos"
     chown games:games "$tree"/{keys,records,deployments,gcroots}
     chmod 0755 "$DIR" "$tree" "$tree/tenants" "$tree"/tenants/*
     sh "$scripts/restore.sh" "$DIR/config.json" "$backup"
     diff -r --no-dereference "$tree.lost/tenants" "$tree/tenants"
     diff -r "$tree.lost/keys" "$tree/keys"
+    diff -r "$tree.lost/authorized_keys" "$tree/authorized_keys"
     [ "$(stat -c %u:%a "$tree/tenants/alice/repos/infra.git/HEAD")" = "$(stat -c %u:%a "$tree.lost/tenants/alice/repos/infra.git/HEAD")" ]
     run -65 sh "$scripts/restore.sh" "$DIR/config.json" "$backup"
     [[ $output == *"is not empty"* ]]
