@@ -19,7 +19,10 @@ namespace {
 Config config() {
     Config c;
     c.bin = "/usr/bin";
-    c.volumes.classes["shared"] = {.kind = VolumeClass::Kind::kLeased, .wait_s = 30};
+    c.state = "/local";
+    c.shared = "/shared";
+    c.volumes.classes["shared"].kind = VolumeClass::Kind::kLeased;
+    c.volumes.classes["shared"].wait_s = 30;
     return c;
 }
 
@@ -42,7 +45,7 @@ Spec spec() {
 }
 
 StoragePlan plan() {
-    return plan_storage(config(), spec(), {{"local", "/local/www"}, {"shared", "/shared/www"}});
+    return plan_storage(config(), spec());
 }
 
 const Mount* find(const View& view, const std::string& target) {
@@ -59,13 +62,14 @@ TEST_CASE("a storage process opens volumes of leased classes, and no other", "[v
     CHECK(p.volumes[0].file == "root.img");
     CHECK(p.volumes[1].file == "data.img");
     CHECK_FALSE(p.network);
-    CHECK(p.view == View{{.source = "/shared/www/root.img",
+    CHECK(p.view == View{{.source = "/shared/volumes/alice/infra/www/root.img",
                           .target = "/sky/volumes/root.img",
                           .writable = true},
-                         {.source = "/shared/www/data.img", .target = "/sky/volumes/data.img"}});
+                         {.source = "/shared/volumes/alice/infra/www/data.img",
+                          .target = "/sky/volumes/data.img"}});
     Spec local = spec();
     local.volumes.erase(local.volumes.begin() + 1, local.volumes.end());
-    CHECK(plan_storage(config(), local, {}).volumes.empty());
+    CHECK(plan_storage(config(), local).volumes.empty());
 }
 
 TEST_CASE("volumes are opened raw, past the page cache, locked", "[vm][storage]") {
@@ -103,7 +107,8 @@ TEST_CASE("each volume is exported on the descriptor of its own mount", "[vm][st
 }
 
 TEST_CASE("its view holds programs and volumes, and nothing to write but those", "[vm][storage]") {
-    const auto view = plan_storage_view(config(), plan(), {"/q/daemon", "/q/fusermount"}, {7, 12});
+    const auto view =
+        plan_storage_view(config(), plan(), {"/q/daemon", "/q/fusermount", "/q/copies"}, {7, 12});
     CHECK(find(view, "/sky/bin/qemu-storage-daemon")->source == "/q/daemon");
     CHECK(find(view, "/sky/bin/fusermount3")->source == "/q/fusermount");
     CHECK(find(view, "/sky/fuse/7")->kind == Mount::Kind::kFile);
@@ -132,4 +137,39 @@ TEST_CASE("a filesystem that keeps writes in memory is refused", "[vm][storage]"
     }
     CHECK(std::filesystem::is_empty(memory));
     std::filesystem::remove(memory);
+}
+
+TEST_CASE("a fenced volume is an image that its process opens with copies of conf and key",
+          "[vm][storage]") {
+    Config c = config();
+    auto& of = c.volumes.classes["ceph"];
+    of.kind = VolumeClass::Kind::kFenced;
+    of.driver = VolumeClass::Driver::kCeph;
+    of.pool = "vms";
+    of.user = "hosts";
+    of.conf = "/c/ceph.conf";
+    of.keyring = "/c/key";
+    Spec s = spec();
+    s.volumes = {{Volume::parse("root"), "ceph", 64, false},
+                 {Volume::parse("data"), "ceph", 64, true}};
+    const auto p = plan_storage(c, s);
+    REQUIRE(p.volumes.size() == 2);
+    CHECK(p.network);
+    const auto node = parse_json(p.volumes[0].blockdev, 4096, "node");
+    CHECK(node["driver"] == "rbd");
+    CHECK(node["pool"] == "vms");
+    CHECK(node["image"] == "alice.infra.www.root");
+    CHECK(node["user"] == "hosts");
+    CHECK(node["conf"] == "/sky/etc/ceph.conf");
+    CHECK(node["cache"]["direct"] == true);
+    CHECK(node["read-only"] == false);
+    CHECK(parse_json(p.volumes[1].blockdev, 4096, "node")["read-only"] == true);
+    REQUIRE(p.files.size() == 2); // once for both
+    CHECK(p.files[0].source == "/c/ceph.conf");
+    CHECK(p.files[0].more.find("[client.hosts]\nkeyring = /sky/etc/ceph.keyring\n") !=
+          std::string::npos);
+    CHECK(p.files[1] == StorageFile{.name = "ceph.keyring", .source = "/c/key"});
+    const auto view = plan_storage_view(c, p, {"/q/daemon", "/q/fusermount", "/q/copies"}, {7, 12});
+    CHECK(find(view, "/sky/etc/ceph.keyring")->source == "/q/copies/ceph.keyring");
+    CHECK(std::none_of(view.begin(), view.end(), [](const Mount& m) { return m.writable; }));
 }

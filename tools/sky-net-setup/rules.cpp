@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <set>
 
 namespace sky::net {
@@ -165,7 +166,16 @@ std::string inet_table(const Rules& r) {
     text += set_text("same_segment", "ipv4_addr . ipv4_addr", true, segments);
     text += set_text("same_segment6", "ipv6_addr . ipv6_addr", true, segments6);
     text += tap_sets(r, r.routed_taps);
-    return text.append(kInetChains).append(kTapChains).append(kRoutedChains) + "}\n";
+    std::string chains(kInetChains);
+    if (r.storage_clients) { // each machine's fourth uid is its storage process's, and no tenant's
+        const uid_t fourth = (r.machines_first + 3) & 3U;
+        constexpr std::string_view kGuard = "    meta skuid @guarded_uids jump guarded\n";
+        chains.insert(
+            chains.find(kGuard),
+            fmt::format("    meta skuid {}-{} meta skuid & 3 == {} meta l4proto tcp accept\n",
+                        r.machines_first, r.machines_last, fourth));
+    }
+    return text.append(chains).append(kTapChains).append(kRoutedChains) + "}\n";
 }
 
 std::string bridge_table(const Rules& r) {

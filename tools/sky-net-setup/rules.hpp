@@ -21,6 +21,7 @@ struct Rules {
     };
     std::string prefix;
     std::vector<uid_t> tenants;
+    bool storage_clients = false; ///< machines' storage processes reach their storage
     uid_t machines_first = 0;
     uid_t machines_last = 0;
     std::vector<std::string> egress4;

@@ -141,7 +141,7 @@ Running boot(const Vm& vm, const BootOrder& order, const BootHooks& hooks) {
     const Registry::Machine entry = prepare(vm, spec, hooks);
     hooks.tell("starting", "");
     sweep(vm);
-    attach_volumes(vm.config, spec, entry.uid);
+    attach_volumes(vm.config, spec, entry.uid, order.former);
     Running running{.spec = spec,
                     .serial = order.serial,
                     .generation = order.generation,
@@ -178,7 +178,8 @@ Running boot(const Vm& vm, const BootOrder& order, const BootHooks& hooks) {
     running.guard_start = alive.guard->start;
     running.begun = true;
     save(vm, running);
-    hooks.confirm(); // the guard stands, so whoever ends machines finds it
+    // The guard stands, so whoever ends machines finds it; its volumes are open.
+    hooks.confirm(volume_clients(vm.config, spec));
     sandbox.let_go();
     attach_taps(vm, running, guard->get(), hooks);
     return running;

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <sky-vm-run/driver.hpp>
 #include <sky-vm-run/vm.hpp>
 
 #include <functional>
+#include <optional>
 #include <string>
+#include <vector>
 
 namespace sky::vm {
 
@@ -17,8 +20,9 @@ struct BootHooks {
     /// Waits at most so long for `fd` to become readable (a pidfd: that the process ended); throws
     /// Interrupted when the machine shall no longer be started.
     std::function<bool(int fd, std::chrono::milliseconds limit)> wait;
-    /// Right before the hypervisor begins; throws Error if it must not.
-    std::function<void()> confirm;
+    /// Right before the hypervisor begins, with who has its fenced volumes open; throws Error if it
+    /// must not.
+    std::function<void(const std::optional<std::vector<std::string>>& clients)> confirm;
 };
 
 /// Thrown through boot() by BootHooks::wait.
@@ -35,6 +39,7 @@ struct BootOrder {
     std::uint64_t generation = 0; ///< taken in the owner record
     std::string alloc;            ///< Nomad's allocation; empty: a single host
     std::string lease;            ///< the host's incarnation that it needs; empty: none
+    Former former = {};           ///< who had it before
 };
 
 /// Prepares and starts what the order says, in the order of DESIGN section 5; returns once the

@@ -1,55 +1,21 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/ceph-driver.hpp>
+#include <sky-vm-run/directory-driver.hpp>
 #include <sky-vm-run/driver.hpp>
 
 #include <sky/error.hpp>
-#include <sky/json.hpp>
+#include <sky/fd.hpp>
+#include <sky/process.hpp>
+#include <sky/state.hpp>
 
-#include <nlohmann/json.hpp>
-#include <utility>
+#include <chrono>
+#include <fcntl.h>
+#include <unistd.h>
 
 namespace sky::vm {
 namespace {
 
-namespace fs = std::filesystem;
-
-/// Files NAME.img in a directory of a filesystem that this host has mounted.
-class DirectoryDriver final : public VolumeDriver {
-  public:
-    explicit DirectoryDriver(fs::path directory) : directory_(std::move(directory)) {}
-
-    [[nodiscard]] std::string blockdev(const Spec::Disk& disk,
-                                       const std::string& node) const override {
-        const Json cache{{"direct", true}, {"no-flush", false}};
-        // The lock is the filesystem's: where it holds across hosts, two never write at once.
-        const Json file{{"driver", "file"},        {"filename", inside(disk).string()},
-                        {"aio", "threads"},        {"locking", "on"},
-                        {"discard", "unmap"},      {"read-only", disk.read_only},
-                        {"auto-read-only", false}, {"cache", cache}};
-        return dump_json({{"driver", "raw"},
-                          {"node-name", node},
-                          {"discard", "unmap"},
-                          {"read-only", disk.read_only},
-                          {"auto-read-only", false},
-                          {"cache", cache},
-                          {"file", file}});
-    }
-
-    [[nodiscard]] View view(const Spec::Disk& disk) const override {
-        return {{.kind = Mount::Kind::kBind,
-                 .source = directory_ / inside(disk).filename(),
-                 .target = inside(disk),
-                 .writable = !disk.read_only}};
-    }
-
-    [[nodiscard]] bool network() const noexcept override { return false; }
-
-  private:
-    static fs::path inside(const Spec::Disk& disk) {
-        return fs::path("/sky/volumes") / (disk.name.str() + ".img");
-    }
-
-    fs::path directory_;
-};
+constexpr std::size_t kLabelMost = 16; // ext4's
 
 } // namespace
 
@@ -64,14 +30,41 @@ bool by_process(const VolumeClass& of) noexcept {
     return true;
 }
 
-std::unique_ptr<VolumeDriver> driver_of(const VolumeClass& of, const fs::path& directory) {
+std::unique_ptr<VolumeDriver> driver_of(const Config& config, const std::string& storage_class,
+                                        const MachinePath& machine) {
+    const auto& of = config.volumes.classes.at(storage_class);
     switch (of.driver) {
     case VolumeClass::Driver::kDirectory:
-        return std::make_unique<DirectoryDriver>(directory);
+        return std::make_unique<DirectoryDriver>(config, of,
+                                                 State(config).volumes(machine, of.kind));
     case VolumeClass::Driver::kCeph:
-        break;
+        return std::make_unique<CephDriver>(config, storage_class, machine);
     }
-    fail(ExitCode::kConfig, "fenced volumes are not to be had yet (use another class)");
+    return nullptr;
+}
+
+void make_image(const Config& config, const std::filesystem::path& file, const Volume& name,
+                std::uint64_t mib) {
+    const Fd fd = open_file(file, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    try {
+        if (::ftruncate(fd.get(), static_cast<off_t>(mib << 20U)) != 0) {
+            fail_errno("cannot set the size of '{}'", file.string());
+        }
+        const auto made =
+            Command(config.programs.mkfs_ext4)
+                .args({"-q", "-F", "-L", name.str().substr(0, kLabelMost), "--", file.string()})
+                .capture("", 1U << 20U, std::chrono::minutes(10), true);
+        if (made.exit_code != 0) {
+            fail(ExitCode::kSystem, "cannot format volume '{}': mkfs.ext4 ended with {}: {}",
+                 name.str(), made.exit_code, printable(made.err, 200));
+        }
+        if (::fsync(fd.get()) != 0) {
+            fail_errno("cannot sync '{}'", file.string());
+        }
+    } catch (...) {
+        ::unlink(file.c_str());
+        throw;
+    }
 }
 
 } // namespace sky::vm

@@ -6,26 +6,75 @@
 #include <sky/name.hpp>
 #include <sky/spec.hpp>
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
+#include <sys/types.h>
+#include <vector>
 
 namespace sky::vm {
 
-/// How a storage process opens the volumes of a class: one driver per kind of storage, chosen by
-/// the class. It says what the process needs; storage.hpp starts it.
+/// A file of root's of which the storage process is given a copy that it alone can read, as
+/// /sky/etc/NAME: a key, say.
+struct StorageFile {
+    std::string name;
+    std::filesystem::path source;
+    std::string more = {}; ///< is appended
+    bool operator==(const StorageFile&) const = default;
+};
+
+/// Who had a machine's volumes open before, as its owner record says.
+struct Former {
+    std::string host = {}; ///< empty: nobody
+    std::vector<std::string> clients = {};
+    bool ended = false; ///< it is known that its processes have ended
+};
+
+/// The volumes of one machine in one storage class: one driver per kind of storage, chosen by the
+/// class. It says what a storage process needs to open them; storage.hpp starts that one.
 class VolumeDriver {
   public:
     virtual ~VolumeDriver() = default;
+
     /// A block node of qemu-storage-daemon named `node` (QAPI BlockdevOptions, as JSON) for this
     /// volume, as the process's own view shows it. Always raw, never probed, past the page cache:
     /// no write is on its way once the process has ended. Pure.
     [[nodiscard]] virtual std::string blockdev(const Spec::Disk& disk,
                                                const std::string& node) const = 0;
-    /// What the process's view holds for it: files, keys. Pure.
+    /// What the process's view holds for it. Pure.
     [[nodiscard]] virtual View view(const Spec::Disk& disk) const = 0;
+    /// Pure.
+    [[nodiscard]] virtual std::vector<StorageFile> files() const = 0;
     /// Whether the storage is reached over the host's network.
     [[nodiscard]] virtual bool network() const noexcept = 0;
+
+    // What is below asks the storage, or changes it, and throws Error: kUnavailable where it is
+    // away, or is not the one that the configuration means.
+
+    /// That volumes can be opened here, and made: `make_mib` in all.
+    virtual void check(std::uint64_t make_mib) const = 0;
+    /// In bytes; nothing: it is not there, for sure.
+    [[nodiscard]] virtual std::optional<std::uint64_t> size(const Volume& name) const = 0;
+    /// With an empty ext4; whole or not at all.
+    virtual void make(const Volume& name, std::uint64_t mib) const = 0;
+    virtual void grow(const Volume& name, std::uint64_t mib) const = 0;
+    /// Cuts off all who can still write to these volumes, which are there; says whom, on what
+    /// evidence. Nothing of the machine lives here.
+    virtual void fence(const std::vector<Volume>& names, const Former& former) const = 0;
+    /// To who opens it: a uid of this host.
+    virtual void hand_over(const Volume& name, uid_t opener) const = 0;
+    /// Who has these volumes open to write to, as owner records keep it; Error unless that is the
+    /// storage process here.
+    [[nodiscard]] virtual std::vector<std::string>
+    clients(const std::vector<Volume>& names) const = 0;
+    /// Writes back what this host's memory still has of the machine's volumes.
+    virtual void settle() const = 0;
+    /// No uid but root has them any more.
+    virtual void take_back() const = 0;
+    /// Nothing if it is not there.
+    virtual void remove(const Volume& name) const = 0;
 
   protected:
     VolumeDriver() = default;
@@ -37,9 +86,14 @@ class VolumeDriver {
 /// files.
 [[nodiscard]] bool by_process(const VolumeClass& of) noexcept;
 
-/// The driver of a class by_process() for the machine's volumes, which lie in `directory` where the
-/// class keeps files. Pure.
-[[nodiscard]] std::unique_ptr<VolumeDriver> driver_of(const VolumeClass& of,
-                                                      const std::filesystem::path& directory);
+/// The driver of the machine's volumes in a class of the configuration, both of which must outlive
+/// it. Pure.
+[[nodiscard]] std::unique_ptr<VolumeDriver>
+driver_of(const Config& config, const std::string& storage_class, const MachinePath& machine);
+
+/// Makes `file`, which must not be there, with an empty ext4 labelled with the volume's name.
+/// Throws Error, and leaves nothing then.
+void make_image(const Config& config, const std::filesystem::path& file, const Volume& name,
+                std::uint64_t mib);
 
 } // namespace sky::vm

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/driver.hpp>
 #include <sky-vm-run/gc.hpp>
 #include <sky-vm-run/processes.hpp>
 #include <sky-vm-run/store-gc.hpp>
@@ -159,19 +160,8 @@ class Collection {
             save_registry(config_.shared, registry, account(config_.accounts.deploy).gid);
         }
         for (const auto& volume : volumes_) {
-            const auto file = file_of(volume);
-            const auto directory = file.parent_path();
-            if (::unlink(file.c_str()) != 0 && errno_now() != ENOENT) {
-                fail_errno("cannot remove '{}'", file.string());
-            }
-            ::rmdir(directory.c_str()); // unless there is another
-            ::rmdir(directory.parent_path().c_str());
+            driver_of(config_, volume.storage_class, volume.machine)->remove(volume.name);
         }
-    }
-
-    [[nodiscard]] fs::path file_of(const KeptVolume& volume) const {
-        const auto kind = config_.volumes.classes.at(volume.storage_class).kind;
-        return State(config_).volumes(volume.machine, kind) / (volume.name.str() + ".img");
     }
 
     /// Of a cluster's local volumes a host removes its own.
@@ -179,7 +169,7 @@ class Collection {
         const auto at = config_.volumes.classes.find(volume.storage_class);
         return at != config_.volumes.classes.end() &&
                (!config_.nomad || at->second.kind != VolumeClass::Kind::kLocal ||
-                fs::exists(file_of(volume)));
+                driver_of(config_, volume.storage_class, volume.machine)->size(volume.name));
     }
 
     static std::time_t parse_time(const std::string& text) {

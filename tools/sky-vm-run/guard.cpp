@@ -4,6 +4,8 @@
 #include <sky-vm-run/console.hpp>
 #include <sky-vm-run/deadline.hpp>
 #include <sky-vm-run/guard.hpp>
+#include <sky-vm-run/lookout.hpp>
+#include <sky-vm-run/runner.hpp>
 #include <sky-vm-run/storage.hpp>
 #include <sky-vm-run/view.hpp>
 #include <sky-vm-run/vm.hpp>
@@ -30,60 +32,17 @@
 namespace sky::vm {
 namespace {
 
-constexpr unsigned long kRunnerFiles = 65536;
 constexpr int kExecFailed = 127;
 
 uid_t of(const Running& running, MachineUid which) {
     return running.uid + static_cast<uid_t>(which);
 }
 
-/// The group that may open /dev/kvm: all that a runner is given beside its own.
-std::vector<gid_t> runner_groups() {
-    struct stat info {};
-    const bool there = ::stat("/dev/kvm", &info) == 0 && S_ISCHR(info.st_mode);
-    return there && info.st_gid != 0 ? std::vector<gid_t>{info.st_gid} : std::vector<gid_t>{};
-}
-
-/// No file that a runner has needs more than this: its disks are files that it could let grow until
-/// the host's storage is full. Guest memory may be a file, too.
-std::uint64_t largest_file(const Spec& spec) {
-    std::uint64_t mib = spec.mem_mib;
-    for (const auto& disk : spec.volumes) {
-        mib = std::max(mib, disk.size_mib);
-    }
-    return (mib + 64) << 20U;
-}
-
-struct Runner {
-    std::string program;
-    Identity identity;
-};
-
-/// The hypervisor's process, from fork to exec. What goes wrong stands in the console.
-[[noreturn]] void start_runner(const Runner& runner, int console) noexcept {
-    try {
-        const Fd null = open_file("/dev/null", O_RDONLY);
-        ::dup2(null.get(), 0);
-        ::dup2(console, 1);
-        ::dup2(console, 2);
-        ::close_range(3, ~0U, 0);
-        become(runner.identity);
-        ::setsid();
-        ::umask(0077);
-        if (::chdir("/sky/run") != 0) {
-            fail_errno("cannot enter '/sky/run'");
-        }
-        Command(runner.program).clear_env().exec();
-    } catch (const std::exception& e) {
-        log::error("{}", e.what());
-        ::_exit(kExecFailed);
-    }
-}
-
-/// The guard's children; a guard ends with the first of them, and the kernel ends the other.
+/// The guard's children; a guard ends with the first of them, and the kernel ends the others.
 struct Wards {
     pid_t runner = 0;
     pid_t storage = 0; ///< 0: none
+    pid_t lookout = 0; ///< 0: none
 };
 
 /// Pid 1: keeps the console and waits for the hypervisor. When the host's lease ends it goes, and
@@ -133,8 +92,10 @@ class Guard {
     bool reap() noexcept {
         int status = 0;
         for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
-            if (pid == wards_.runner || pid == wards_.storage) {
-                storage_ended_ = pid == wards_.storage;
+            if (pid == wards_.runner || pid == wards_.storage || pid == wards_.lookout) {
+                what_ = pid == wards_.runner    ? ""
+                        : pid == wards_.storage ? kStorageEnded
+                                                : kStorageFenced;
                 code_ = exit_code_of_wait_status(status);
                 return true;
             }
@@ -145,8 +106,7 @@ class Guard {
     int leave() noexcept {
         pump(64); // what it said last; a child of it that says more is ended with us
         try {
-            write_all(exit_.get(),
-                      fmt::format("{}{}\n", storage_ended_ ? kStorageEnded : "", code_));
+            write_all(exit_.get(), fmt::format("{}{}\n", what_, code_));
         } catch (const std::exception&) { // unheard
         }
         return code_;
@@ -158,7 +118,7 @@ class Guard {
     Wards wards_;
     Fd signals_;
     DeadlineTimer lease_;
-    bool storage_ended_ = false;
+    const char* what_ = ""; ///< of it ended
     int code_ = 0;
 };
 
@@ -209,7 +169,8 @@ std::optional<Deadline> lease_of(const Vm& machine, const Running& running) {
 struct GuardNeeds {
     GuardFiles files;
     std::optional<Deadline> deadline;
-    Fd stood; ///< closed once the sandbox stands
+    Fd network; ///< the host's, for its storage process
+    Fd stood;   ///< closed once the sandbox stands
 };
 
 /// Pid 1 of the sandbox, from fork on.
@@ -217,7 +178,9 @@ int guard_life(const Vm& machine, const Started& started, GuardNeeds needs) {
     const Running& running = started.running;
     const Runner runner{running.spec.runner.str() + "/bin/microvm-run",
                         {of(running, MachineUid::kRunner), runner_groups()}};
-    const pid_t storage = start_storage(machine, running);
+    const pid_t storage = start_storage(machine, running, needs.network.get());
+    needs.network.reset();
+    std::vector<Fd> volumes = fenced_volumes(machine, running);
     enter_view(plan_runner_view(running.spec, started.closure, machine.sources(),
                                 of(running, MachineUid::kRunner)),
                machine.files.root());
@@ -247,14 +210,15 @@ int guard_life(const Vm& machine, const Started& started, GuardNeeds needs) {
         start_runner(runner, console.write.get());
     }
     drop_rest();
+    const pid_t lookout = start_lookout(std::move(volumes));
     console.write.reset();
     ::close(STDIN_FILENO);
     ::close(STDERR_FILENO);
     ::malloc_trim(0); // from here on it needs next to nothing, for as long as the machine lives
     GuardFiles& files = needs.files;
     return Guard(ConsoleLog(std::move(files.console), std::move(files.console_old)),
-                 std::move(files.exit), std::move(console.read), {pid, storage}, std::move(signals),
-                 std::move(lease))
+                 std::move(files.exit), std::move(console.read), {pid, storage, lookout},
+                 std::move(signals), std::move(lease))
         .run();
 }
 
@@ -368,7 +332,10 @@ void guard_verb(const Config& config, const MachinePath& path) {
     const Started started = load_started(config, path);
     join_cgroups(machine.cgroups(started.running.spec));
     make_directories(machine.files.root(), 0700);
-    GuardNeeds needs{open_files(machine.files), lease_of(machine, started.running), {}};
+    GuardNeeds needs{open_files(machine.files),
+                     lease_of(machine, started.running),
+                     open_file("/proc/self/ns/net", O_RDONLY),
+                     {}};
     Pipe stood = make_pipe();
     needs.stood = std::move(stood.write);
     const pid_t pid = fork_first([&] {

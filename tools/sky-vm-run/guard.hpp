@@ -7,6 +7,7 @@
 namespace sky::vm {
 
 inline constexpr const char* kStorageEnded = "storage ";
+inline constexpr const char* kStorageFenced = "fenced ";
 
 /// Verb `guard` (hidden): makes the sandbox that running.json describes and leaves in it a guard,
 /// pid 1 of its pid namespace under a uid of its own, as a child of whoever reaps. Prints the
@@ -14,7 +15,8 @@ inline constexpr const char* kStorageEnded = "storage ";
 /// The guard waits for one byte on this process's stdin: then it starts the hypervisor and keeps
 /// its console; when stdin ends first, the guard ends and with it the sandbox. It writes the
 /// hypervisor's exit code to vm/T.R.M/exit and ends with it, or with its storage process
-/// (kStorageEnded before the code). If the guard dies, the kernel ends the machine. Throws Error.
+/// (kStorageEnded before the code), or when the storage has cut that one off (kStorageFenced). If
+/// the guard dies, the kernel ends the machine. Throws Error.
 [[noreturn]] void guard_verb(const Config& config, const MachinePath& machine);
 
 /// Verb `share` (hidden): listens at vm/T.R.M/sock/store.sock and leaves virtiofsd behind it in a

@@ -151,6 +151,7 @@ Owner successor(const std::optional<Owner>& record, const Claimant& me, std::uin
             .incarnation = me.incarnation,
             .alloc = me.alloc,
             .create_index = create_index,
+            .storage = record ? record->storage : std::vector<std::string>{},
             .leased = leased,
             .at = now_text()};
 }

@@ -18,7 +18,7 @@ struct Owner {
     std::string incarnation; ///< of the host: 32 hex digits
     std::string alloc;       ///< Nomad's allocation; empty: a single host
     std::uint64_t create_index = 0;
-    std::vector<std::string> storage = {}; ///< storage clients to fence
+    std::vector<std::string> storage = {}; ///< storage clients that had it open last, fenced or not
     bool leased = false;   ///< other hosts can open its volumes: it lives by its host's lease
     bool opened = false;   ///< leased volumes: its hypervisor may have begun
     bool released = false; ///< nothing of this generation lives
@@ -77,7 +77,8 @@ struct Decision {
                             std::uint64_t living);
 
 /// The record that `me` writes to take the machine after `record`. `leased`: it needs this host's
-/// lease. Pure but for the time.
+/// lease. It names the storage clients of the one before, until they are fenced and it has its own.
+/// Pure but for the time.
 [[nodiscard]] Owner successor(const std::optional<Owner>& record, const Claimant& me,
                               std::uint64_t create_index, bool leased);
 

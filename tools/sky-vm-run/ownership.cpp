@@ -59,11 +59,17 @@ Ownership::Answer Ownership::take(const Question& question, std::uint64_t index)
         return {.why = "somebody else asked for it at the same time"};
     }
     held_ = next.generation;
+    // On this host the supervisor's lock is held and nothing lives; a release said as much.
+    const auto& had = question.record;
+    former_ = had ? Former{.host = had->host,
+                           .clients = had->storage,
+                           .ended = had->released || had->host == me_.host}
+                  : Former{};
     return {.verdict = Verdict::kTake};
 }
 
-void Ownership::confirm() {
-    if (!needs_.own) {
+void Ownership::confirm(const std::optional<std::vector<std::string>>& clients) {
+    if (!needs_.own && !clients) {
         return;
     }
     const auto there = store_.read();
@@ -72,12 +78,13 @@ void Ownership::confirm() {
         fail(ExitCode::kBusy, "the machine was given to another meanwhile");
     }
     Owner owner = there->owner;
-    owner.opened = true;
+    owner.opened = needs_.own.has_value();
+    owner.storage = clients.value_or(std::vector<std::string>{});
     owner.at = now_text();
     if (!store_.write(owner, there->index)) {
         fail(ExitCode::kBusy, "somebody else changed the owner record meanwhile");
     }
-    if (held_lease(*needs_.own) != me_.incarnation) {
+    if (needs_.own && held_lease(*needs_.own) != me_.incarnation) {
         fail(ExitCode::kUnavailable, "this host has lost its lease meanwhile");
     }
 }

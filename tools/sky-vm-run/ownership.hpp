@@ -2,6 +2,7 @@
 #pragma once
 
 #include <sky-vm-run/deadline.hpp>
+#include <sky-vm-run/driver.hpp>
 #include <sky-vm-run/owner-store.hpp>
 
 namespace sky::vm {
@@ -30,15 +31,18 @@ class Ownership {
     /// without contact; nothing is known then.
     [[nodiscard]] Answer ask(const std::optional<std::uint64_t>& living);
     /// Right before the hypervisor begins: that the machine is still this host's, by a second
-    /// compare-and-set, and that the host's lease holds. After that whoever writes `released` finds
-    /// what lives. Nothing to do where it needs none. Error(kBusy), Error(kUnavailable): do not
-    /// begin.
-    void confirm();
+    /// compare-and-set, which writes down who has its fenced volumes open now (`clients`; nothing:
+    /// it has none), and that the host's lease holds. After that whoever writes `released` finds
+    /// what lives, and whoever takes the machine knows whom to cut off. Nothing to do where it
+    /// needs neither. Error(kBusy), Error(kUnavailable): do not begin.
+    void confirm(const std::optional<std::vector<std::string>>& clients);
     /// Writes that nothing of the machine lives here, if the record still names this host. Call it
     /// only while holding the supervisor's lock. False: the record is another's. Throws as ask().
     bool release();
     /// The generation that ask() took or found last; 0: none.
     [[nodiscard]] std::uint64_t generation() const noexcept { return held_; }
+    /// Who had the volumes open before that.
+    [[nodiscard]] const Former& former() const noexcept { return former_; }
     /// Of the host's lease, under which that was; empty: it needs none.
     [[nodiscard]] std::string lease() const { return needs_.own ? me_.incarnation : ""; }
     /// Whether the host's lease holds, where it needs one.
@@ -51,6 +55,7 @@ class Ownership {
     Claimant me_;
     LeaseNeeds needs_;
     std::uint64_t held_ = 0;
+    Former former_;
 };
 
 /// The claimant of this host. Without leases its incarnation is the boot's: nothing outlives that.

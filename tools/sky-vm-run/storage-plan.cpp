@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <set>
 
 namespace sky::vm {
 namespace {
@@ -17,29 +18,36 @@ Mount bind_to(fs::path source, fs::path target) {
     return {.kind = Mount::Kind::kBind, .source = std::move(source), .target = std::move(target)};
 }
 
+const fs::path kCopies = "/sky/etc";
+
 fs::path mountpoint(int device) {
     return fs::path("/sky/fuse") / std::to_string(device);
 }
 
 } // namespace
 
-StoragePlan plan_storage(const Config& config, const Spec& spec,
-                         const std::map<std::string, fs::path>& directories) {
+StoragePlan plan_storage(const Config& config, const Spec& spec) {
     StoragePlan plan;
+    std::set<std::string> classes;
     for (const auto& disk : spec.volumes) {
         const auto& of = config.volumes.classes.at(disk.storage_class);
         if (!by_process(of)) {
             continue;
         }
-        const auto driver = driver_of(of, directories.at(disk.storage_class));
+        const auto driver = driver_of(config, disk.storage_class, spec.path);
         const std::string node = fmt::format("v{}", plan.volumes.size());
         plan.volumes.push_back({.file = disk.name.str() + ".img",
                                 .read_only = disk.read_only,
+                                .locked = driver->network() && !disk.read_only,
                                 .node = node,
                                 .blockdev = driver->blockdev(disk, node)});
         auto more = driver->view(disk);
         plan.view.insert(plan.view.end(), more.begin(), more.end());
         plan.network = plan.network || driver->network();
+        if (classes.insert(disk.storage_class).second) {
+            auto files = driver->files();
+            plan.files.insert(plan.files.end(), files.begin(), files.end());
+        }
     }
     return plan;
 }
@@ -66,6 +74,9 @@ View plan_storage_view(const Config& config, const StoragePlan& plan,
     }
     // libfuse opens this one first, and may not mount it: then it asks fusermount3.
     view.push_back({.kind = Mount::Kind::kDevice, .source = "/dev/null", .target = "/dev/fuse"});
+    for (const auto& file : plan.files) {
+        view.push_back(bind_to(programs.copies / file.name, kCopies / file.name));
+    }
     view.insert(view.end(), plan.view.begin(), plan.view.end());
     return view;
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <sky-vm-run/driver.hpp>
 #include <sky-vm-run/view.hpp>
 #include <sky/config.hpp>
 #include <sky/spec.hpp>
 
-#include <map>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@ namespace sky::vm {
 struct StorageVolume {
     std::string file; ///< NAME.img
     bool read_only = false;
+    bool locked = false;  ///< its storage has a lock to take before anything is written
     std::string node;     ///< its name in the process
     std::string blockdev; ///< JSON
 };
@@ -23,18 +25,18 @@ struct StorageVolume {
 struct StoragePlan {
     std::vector<StorageVolume> volumes; ///< empty: no process is needed
     View view;
-    bool network = false; ///< it reaches its storage over the host's network
+    std::vector<StorageFile> files; ///< of which it has copies in /sky/etc
+    bool network = false;           ///< it reaches its storage over the host's network
 };
 
-/// `directories`: where the machine's files of each class lie. Pure.
-[[nodiscard]] StoragePlan
-plan_storage(const Config& config, const Spec& spec,
-             const std::map<std::string, std::filesystem::path>& directories);
+/// Pure.
+[[nodiscard]] StoragePlan plan_storage(const Config& config, const Spec& spec);
 
 /// The host's files for the process: no links.
 struct StoragePrograms {
     std::filesystem::path daemon;     ///< qemu-storage-daemon
     std::filesystem::path fusermount; ///< sky-fusermount
+    std::filesystem::path copies;     ///< directory of the files that the plan names
 };
 
 /// The process's whole view: the programs and their roots, nothing of /usr/bin, what the plan says,

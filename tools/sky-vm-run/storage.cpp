@@ -27,6 +27,8 @@ namespace fs = std::filesystem;
 
 constexpr const char* kFuse = "/dev/fuse";
 constexpr unsigned long kFiles = 1024;
+constexpr unsigned long kConnections = 16384; ///< to the daemons of a storage in the network
+constexpr std::size_t kCopyMost = 64U << 10U;
 constexpr std::size_t kMostRead = 64U << 20U; ///< of one request: what QEMU's export asks for
 constexpr int kExecFailed = 127;
 
@@ -50,13 +52,43 @@ Fd mount_file(const fs::path& target, bool read_only, uid_t uid) {
     return device;
 }
 
+/// Before this host's files are out of sight: of keys there is no other copy.
+void copy_files(const StoragePlan& plan, const fs::path& directory, uid_t uid) {
+    make_directories(directory, 0700);
+    for (const auto& file : plan.files) {
+        const Fd fd = open_file(directory / file.name, O_WRONLY | O_CREAT | O_EXCL, 0400);
+        write_all(fd.get(), read_file(file.source, kCopyMost) + file.more);
+        if (::fchown(fd.get(), uid, uid) != 0) {
+            fail_errno("cannot hand over '{}'", file.name);
+        }
+    }
+}
+
 struct Order {
     const Vm* vm;
     const StoragePlan* plan;
     StoragePrograms programs;
+    int network = -1; ///< the host's network namespace
     uid_t uid = 0;
     std::uint64_t largest = 0; ///< bytes of a volume
+    fs::path modules = {};     ///< of the program's drivers; empty: they are built in
 };
+
+/// Where a program of QEMU's has the driver for RBD if that is a module.
+fs::path modules_of(const fs::path& program) {
+    const fs::path lib = program.parent_path().parent_path() / "lib";
+    std::vector<fs::path> places{lib / "qemu"};
+    std::error_code none;
+    for (const auto& entry : fs::directory_iterator(lib, none)) {
+        places.push_back(entry.path() / "qemu"); // Debian's has the architecture between
+    }
+    for (const auto& place : places) {
+        if (fs::exists(place / "block-rbd.so", none)) {
+            return place;
+        }
+    }
+    return {};
+}
 
 /// From fork to exec. What goes wrong stands in the process's log.
 [[noreturn]] void run_daemon(const Order& order, const std::vector<Fd>& fuse, int log) noexcept {
@@ -70,12 +102,17 @@ struct Order {
         ::dup2(null.get(), 0);
         ::dup2(log, 1);
         ::dup2(log, 2);
-        if (::unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET) != 0) {
+        const bool network = order.plan->network;
+        if (::unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (network ? 0 : CLONE_NEWNET)) !=
+            0) {
             fail_errno("cannot make namespaces");
+        }
+        if (network && ::setns(order.network, CLONE_NEWNET) != 0) {
+            fail_errno("cannot enter the host's network");
         }
         enter_view(plan_storage_view(order.vm->config, *order.plan, order.programs, devices),
                    order.vm->files.root());
-        limit_resources(kFiles);
+        limit_resources(network ? kConnections : kFiles);
         limit_file_size(order.largest);
         filter_calls();
         become({order.uid, {}});
@@ -83,6 +120,9 @@ struct Order {
         ::umask(0077);
         Command command("/sky/bin/qemu-storage-daemon");
         command.args(storage_arguments(*order.plan, devices)).clear_env().env("PATH", "/sky/bin");
+        if (!order.modules.empty()) { // it looks for them beside its program, which is in /sky
+            command.env("QEMU_MODULE_DIR", order.modules.string());
+        }
         for (const int fd : devices) {
             command.pass_fd(fd);
         }
@@ -117,8 +157,8 @@ std::uint64_t largest_of(const StoragePlan& plan, const Spec& spec) {
 
 } // namespace
 
-pid_t start_storage(const Vm& vm, const Running& running) {
-    const StoragePlan plan = plan_storage(vm.config, running.spec, vm.volume_directories());
+pid_t start_storage(const Vm& vm, const Running& running, int network) {
+    const StoragePlan plan = plan_storage(vm.config, running.spec);
     if (plan.volumes.empty()) {
         return 0;
     }
@@ -129,9 +169,12 @@ pid_t start_storage(const Vm& vm, const Running& running) {
     const Order order{&vm,
                       &plan,
                       {fs::canonical(vm.config.programs.qemu_storage_daemon),
-                       fs::canonical(vm.config.tool("sky-fusermount"))},
+                       fs::canonical(vm.config.tool("sky-fusermount")), disks / ".etc"},
+                      network,
                       running.uid + static_cast<uid_t>(MachineUid::kStorage),
-                      largest_of(plan, running.spec)};
+                      largest_of(plan, running.spec),
+                      modules_of(fs::canonical(vm.config.programs.qemu_storage_daemon))};
+    copy_files(plan, order.programs.copies, order.uid);
     std::vector<Fd> fuse;
     fuse.reserve(plan.volumes.size());
     for (const auto& volume : plan.volumes) {
@@ -152,6 +195,10 @@ pid_t start_storage(const Vm& vm, const Running& running) {
         if (::stat((disks / volume.file).c_str(), &info) != 0) { // answered once it is open
             fail(ExitCode::kUnavailable, "the volumes can not be opened: {}",
                  last_words(vm.files.storage_log()));
+        }
+        // The size that it has, set again: nothing changes, but that takes the image's lock.
+        if (volume.locked && ::truncate((disks / volume.file).c_str(), info.st_size) != 0) {
+            fail_errno("cannot lock volume '{}'", volume.file);
         }
     }
     return pid;

@@ -15,8 +15,9 @@ namespace sky::vm {
 /// first process of the sandbox while it is root: so the kernel ends the storage process with the
 /// sandbox. Returns its pid once all volumes are open, or 0 when the machine has none of a class
 /// that needs it. The process itself mounts nothing: it is handed the FUSE descriptors of mounts
-/// that stand. Throws Error with what it said.
-pid_t start_storage(const Vm& vm, const Running& running);
+/// that stand. `network`: a descriptor of the host's network namespace, where it lives if its
+/// storage is reached so. Throws Error with what it said.
+pid_t start_storage(const Vm& vm, const Running& running, int network);
 
 /// Throws Error(kConfig) unless this host can run a storage process.
 void need_storage_process(const Config& config);

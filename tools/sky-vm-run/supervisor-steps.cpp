@@ -39,7 +39,8 @@ void Supervisor::boot_once() {
                                     .serial = want_.serial,
                                     .generation = ownership_.generation(),
                                     .alloc = alloc_,
-                                    .lease = ownership_.lease()},
+                                    .lease = ownership_.lease(),
+                                    .former = ownership_.former()},
                                    hooks()));
         } catch (...) {
             sweep(vm_);
@@ -92,6 +93,9 @@ void Supervisor::died() {
             tell("backoff", "this host has lost its lease", ExitCode::kUnavailable);
         } else if (text.starts_with(kStorageEnded)) {
             tell("backoff", "its storage process ended (see storage.log)", ExitCode::kSystem);
+        } else if (text.starts_with(kStorageFenced)) {
+            tell("backoff", "its storage has cut it off: it was given to another",
+                 ExitCode::kSystem);
         } else if (code < 0) { // its guard never saw an end: nothing that the machine could do
             tell("backoff", "the machine was killed", ExitCode::kSystem);
         } else {

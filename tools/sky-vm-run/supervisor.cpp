@@ -146,7 +146,7 @@ BootHooks Supervisor::hooks() {
                     }
                     return ready;
                 },
-            .confirm = [this] { ownership_.confirm(); }};
+            .confirm = [this](const auto& clients) { ownership_.confirm(clients); }};
 }
 
 /// Does `work`; when it fails, says so and sets when, or whether, to try again.

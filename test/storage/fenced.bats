@@ -1,0 +1,152 @@
+#!/usr/bin/env bats
+# Volumes of a fenced class: a real Ceph, a real qemu-storage-daemon with librbd, a real QEMU.
+
+# Helpers are called by wait_for and on; stderr is set by run.
+# shellcheck disable=SC2154,SC2317,SC2016,SC2034
+load ../lib/storage
+
+setup_file() {
+    load ../lib/storage
+    chmod a+x "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR/file" "$BATS_FILE_TMPDIR"
+    make_host n1 620000 svfa
+    make_host n2 630000 svfb
+    join_storage n1 n2
+}
+setup() { TOP=$BATS_FILE_TMPDIR/n1 SKY_TEST_UIDS=620000 vmdir=$TOP/state/vm/$machine; }
+teardown() {
+    ceph start mon
+    ceph start osd.0
+    drop n1 n2
+}
+teardown_file() {
+    load ../lib/storage
+    local each host
+    for host in n1 n2; do
+        on "$host" eval '"$SKY_BIN/sky-net-setup" --config "$TOP/config.json" boundary --off'
+    done
+    for each in memory pids cpu unified .; do
+        for host in svfa svfb; do
+            [ ! -d "/sys/fs/cgroup/$each/$host" ] || find "/sys/fs/cgroup/$each/$host" -depth -type d -exec rmdir {} + || true
+        done
+    done
+}
+is_ready() { # HOST: starts it there
+    run --separate-stderr on "$1" start
+    [ "$(jq -r .state <<<"${lines[-1]}")" = ready ] || { echo "${lines[-1]}" && cat "$(log_of "$1")" && false; }
+}
+
+@test "an image is made whole on first use, is there after a restart, and grows, never shrinks" {
+    local info
+    run -0 --separate-stderr start
+    [ "$(jq -r .state <<<"${lines[-1]}")" = ready ]
+    wait_for says "guest: disk mounted"
+    info=$(rbd info --format json "$(image)")
+    [ "$(jq .size <<<"$info")" = $((16 << 20)) ]
+    [ "$(rbd ls | sort | xargs)" = "$(image count) $(image)" ]
+    [ "$(jq -r --arg m "$machine" '.machines[$m].volumes.root.class' "$TOP/state/registry.json")" = ceph ]
+    # The key is the storage process's alone, which is in the host's network, and nobody else's.
+    [ "$(readlink "/proc/$(of_uid 3)/ns/net")" = "$(readlink /proc/self/ns/net)" ]
+    [ "$(readlink "/proc/$(of_uid 0)/ns/net")" != "$(readlink /proc/self/ns/net)" ]
+    [ -e "/proc/$(of_uid 3)/root/sky/etc/ceph.keyring" ]
+    [ ! -e "/proc/$(of_uid 0)/root/sky/etc" ]
+    run ! grep -rqs "$(awk '/key = / { print $3 }' "$SKY_CEPH/hosts.keyring")" "$TOP/state/vm" "/proc/$(of_uid 3)/cmdline"
+    # Its lock is taken, and the owner record knows it.
+    [ "$(rbd lock ls --format json "$(image)" | jq -r '.[].address')" = "$(rbd status --format json "$(image)" | jq -r '.watchers[].address')" ]
+    clients_of n1 | grep -qxF "$(rbd status --format json "$(image)" | jq -r '.watchers[].address')"
+    eventually 60 counts_more 0 5
+    run -0 vm stop <<<"$(request)"
+    run -0 start '.volumes[0].size_mib = 24'
+    [ "$(rbd info --format json "$(image)" | jq .size)" = $((24 << 20)) ]
+    eventually 60 counts_more 1 5
+    [ "$(last_of 0)" -gt 5 ]
+    run -0 vm stop <<<"$(request)"
+    run -0 start
+    [ "$(rbd info --format json "$(image)" | jq .size)" = $((24 << 20)) ]
+    wait_for says "guest: disk mounted"
+}
+
+@test "an image that the registry knows and the pool has not is refused, never made anew; so is a pool without the marker" {
+    start
+    vm stop <<<"$(request)"
+    unlock "$(image)"
+    rbd rename "$(image)" away
+    run -77 --separate-stderr start
+    jq -r .why <<<"${lines[-1]}" | grep -qF "volume 'root' is in the registry and not on the storage: it is never made anew"
+    [ "$(rbd ls | sort | xargs)" = "$(image count) away" ]
+    rbd rename away "$(image)"
+    timeout 30 rados --conf "$SKY_CEPH/daemons.conf" --pool sky cp skyflake.storage kept
+    timeout 30 rados --conf "$SKY_CEPH/daemons.conf" --pool sky rm skyflake.storage
+    run -69 --separate-stderr start
+    jq -r .why <<<"${lines[-1]}" | grep -qF "pool 'sky' carries no marker"
+    timeout 30 rados --conf "$SKY_CEPH/daemons.conf" --pool sky cp kept skyflake.storage
+    run -0 --separate-stderr start
+}
+
+# The old writer on n1 stands still, n2 takes over, the old one goes on: what n1 wrote until then and what n2 writes is whole.
+taken_over() { # what stands still: PID...
+    local old before each clients
+    old=$(storage_process n1)
+    eventually 60 counts_more 0 5
+    clients=$(clients_of n1)
+    kill -STOP "$@"
+    before=$(last_of 0)
+    is_ready n2
+    for each in $clients; do
+        blocklisted "$each"
+        grep -F "fenced: $each is cut off" "$(log_of n2)" | grep -qE 'it (holds the lock of|watches) alice\.infra\.www\.'
+    done
+    eventually 60 counts_more 1 5
+    kill -CONT "$@" 2>/dev/null || true # some have gone, as their lookout saw it
+    on n1 wait_for saw_the_end "$old"
+    sleep 3
+    [ "$(last_of 0)" -ge "$before" ]
+    [ "$(last_of 0)" -le $((before + 1)) ] # the one write that was under way when we looked
+    eventually 60 counts_more 1 20
+    [ "$(storage_process n1)" != "$old" ]
+}
+saw_the_end() { [ ! -d "/proc/$1" ]; }
+# What takes n1's supervisor out: it would start the machine anew, in its next generation.
+only_the_vm() { kill -KILL "$(supervisors)"; }
+
+@test "the storage process stands still, another host takes over: its writes come back as errors, the machine ends" {
+    start
+    only_the_vm
+    taken_over "$(storage_process n1)"
+}
+
+@test "the VM stands still, another host takes over" {
+    start
+    only_the_vm
+    taken_over "$(runner n1)"
+}
+
+@test "both stand still, another host takes over" {
+    start
+    only_the_vm
+    taken_over "$(runner n1)" "$(storage_process n1)"
+}
+
+@test "a wrong key, and monitors that are away: said so, nothing is made, and it goes on by itself; who lives, lives on" {
+    local key before runner
+    key=$(jq -r .volumes.classes.ceph.keyring "$TOP/config.json")
+    cp "$key" "$BATS_TEST_TMPDIR/key"
+    ceph-authtool -C "$key" --gen-key -n client.skyflake >/dev/null
+    run -69 --separate-stderr start
+    jq -r .why <<<"${lines[-1]}" | grep -qF "cannot read the storage's marker, pool 'sky'"
+    [ -z "$(rbd ls)" ]
+    cp "$BATS_TEST_TMPDIR/key" "$key"
+    ceph pause mon
+    run -69 --separate-stderr start
+    jq -r .why <<<"${lines[-1]}" | grep -qF "ceph did not answer within 15 s, pool 'sky'"
+    ceph start mon
+    eventually 90 is_up
+    runner=$(of_uid 0)
+    eventually 60 counts_more 0 5
+    ceph stop mon
+    sleep 2
+    ceph start mon
+    before=$(last_of 0)
+    eventually 60 counts_more 0 "$((before + 10))"
+    [ "$(of_uid 0)" = "$runner" ]
+}
+is_up() { [ "$(field state)" = ready ]; }

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+#include <sky-vm-run/ceph-driver.hpp>
+#include <sky-vm-run/files.hpp>
+#include <sky-vm-run/storage.hpp>
+
+#include <sky/error.hpp>
+#include <sky/fd.hpp>
+#include <sky/json.hpp>
+#include <sky/log.hpp>
+#include <sky/state.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <thread>
+#include <unistd.h>
+
+namespace sky::vm {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::seconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr seconds kWeeks{8 * 7 * 24 * 3600}; ///< for who may come back after a long time
+constexpr seconds kEnded{3600}; ///< for who has ended: longer than what it sent is on its way
+constexpr seconds kLeave{60};   ///< for who is cut off to be seen no more
+constexpr std::chrono::milliseconds kNap{200};
+
+/// An OSD that is away must not let a start hang for Ceph's own five minutes. A lock that it
+/// breaks itself is of who came after we looked.
+std::string our_conf(const std::string& user, const std::string& storage_class) {
+    return fmt::format("\n[client.{}]\nkeyring = /sky/etc/{}.keyring\nclient_mount_timeout = 30\n"
+                       "rbd_cache = false\nrbd_blocklist_on_break_lock = true\n"
+                       "rbd_blocklist_expire_seconds = {}\nlog_file = \nlog_to_stderr = true\n"
+                       "admin_socket = \n",
+                       user, storage_class, kWeeks.count());
+}
+
+bool knows(const Former& former, const std::string& address) {
+    return std::find(former.clients.begin(), former.clients.end(), address) != former.clients.end();
+}
+
+} // namespace
+
+CephDriver::CephDriver(const Config& config, std::string storage_class, MachinePath machine)
+    : config_(config), class_(std::move(storage_class)), of_(config.volumes.classes.at(class_)),
+      machine_(std::move(machine)), pool_(config, of_) {}
+
+std::string CephDriver::image_of(const Volume& name) const {
+    return machine_.joined() + "." + name.str();
+}
+
+std::string CephDriver::blockdev(const Spec::Disk& disk, const std::string& node) const {
+    const Json cache{{"direct", true}, {"no-flush", false}};
+    return dump_json({{"driver", "rbd"},
+                      {"node-name", node},
+                      {"pool", of_.pool},
+                      {"image", image_of(disk.name)},
+                      {"conf", fmt::format("/sky/etc/{}.conf", class_)},
+                      {"user", of_.user},
+                      {"discard", "unmap"},
+                      {"read-only", disk.read_only},
+                      {"auto-read-only", false},
+                      {"cache", cache}});
+}
+
+std::vector<StorageFile> CephDriver::files() const {
+    return {{.name = class_ + ".conf", .source = of_.conf, .more = our_conf(of_.user, class_)},
+            {.name = class_ + ".keyring", .source = of_.keyring}};
+}
+
+void CephDriver::check(std::uint64_t make_mib) const {
+    need_storage_process(config_);
+    pool_.check_marker();
+    if (make_mib > 0) { // it is formatted here, and mostly empty
+        need_room(State(config_).root(), (make_mib << 20U) / 32);
+    }
+}
+
+std::optional<std::uint64_t> CephDriver::size(const Volume& name) const {
+    pool_.check_marker();
+    return pool_.size(image_of(name));
+}
+
+void CephDriver::make(const Volume& name, std::uint64_t mib) const {
+    const fs::path file =
+        State(config_).vm(machine_) / fmt::format(".{}.{}.new", name.str(), class_);
+    ::unlink(file.c_str()); // what a crash left
+    make_image(config_, file, name, mib);
+    try {
+        pool_.import_file(image_of(name), file);
+    } catch (...) {
+        ::unlink(file.c_str());
+        throw;
+    }
+    ::unlink(file.c_str());
+}
+
+void CephDriver::grow(const Volume& name, std::uint64_t mib) const {
+    pool_.resize(image_of(name), mib);
+}
+
+/// Blocklists until nobody is left, and looks again.
+std::vector<ImageUse> CephDriver::cut_off(const std::vector<Volume>& names,
+                                          const Former& former) const {
+    std::set<std::string> done;
+    for (const auto end = Clock::now() + kLeave; Clock::now() < end;) {
+        std::vector<ImageUse> seen;
+        for (const auto& name : names) {
+            seen.push_back(pool_.use(image_of(name)));
+        }
+        const CutStep step = plan_cut(former.clients, former.host, seen, done);
+        for (const auto& cut : step.cut) {
+            // Whom the record does not know was never proved to have ended.
+            const auto time = former.ended && knows(former, cut.address) ? kEnded : kWeeks;
+            pool_.blocklist(cut.address, time);
+            done.insert(cut.address);
+            log::warn("fenced: {} is cut off from pool '{}' for {} h: {}", cut.address, of_.pool,
+                      time.count() / 3600, cut.evidence);
+        }
+        if (step.done()) {
+            return seen;
+        }
+        if (step.wait) {
+            std::this_thread::sleep_for(kNap);
+        }
+    }
+    fail(ExitCode::kUnavailable, "who had the volumes before is cut off, and after {} s still seen",
+         kLeave.count());
+}
+
+void CephDriver::fence(const std::vector<Volume>& names, const Former& former) const {
+    for (const auto& use : cut_off(names, former)) {
+        for (const auto& locker : use.lockers) {
+            pool_.break_lock(use.image, locker);
+        }
+    }
+}
+
+std::vector<std::string> CephDriver::clients(const std::vector<Volume>& names) const {
+    std::vector<std::string> out;
+    for (const auto& name : names) {
+        const auto use = pool_.use(image_of(name));
+        const auto& all = use.watchers;
+        const bool ours = use.lockers.size() == 1 &&
+                          std::find(all.begin(), all.end(), use.lockers[0].address) != all.end();
+        if (!ours) { // start_storage() took it: who did not wait for its map must not begin
+            fail(ExitCode::kUnavailable, "the storage process does not hold the lock of {}",
+                 use.image);
+        }
+        out.insert(out.end(), all.begin(), all.end());
+    }
+    return out;
+}
+
+void CephDriver::remove(const Volume& name) const {
+    pool_.check_marker();
+    pool_.remove(image_of(name));
+}
+
+} // namespace sky::vm

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT
+#include <sky-vm-run/ceph.hpp>
+
+#include <sky/error.hpp>
+#include <sky/json.hpp>
+#include <sky/process.hpp>
+
+#include <cerrno>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace sky::vm {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr seconds kAnswer{15};    ///< for a question
+constexpr seconds kChange{60};    ///< for a change of an image's head
+constexpr seconds kData{60 * 60}; ///< for what grows with an image's data
+constexpr std::size_t kCap = 1U << 20U;
+constexpr const char* kMarker = "skyflake.storage"; ///< the object that is a pool's marker
+
+const Json& member(const Json& value, const char* key, Json::value_t type) {
+    const auto at = value.find(key);
+    const bool number = type == Json::value_t::number_unsigned;
+    if (at == value.end() || (number ? !at->is_number_unsigned() : at->type() != type)) {
+        fail(ExitCode::kData, "ceph's answer: {}: not what was expected", key);
+    }
+    return *at;
+}
+
+std::string address_in(const Json& value) {
+    auto text = member(value, "address", Json::value_t::string).get<std::string>();
+    if (!is_client_address(text)) {
+        fail(ExitCode::kData, "ceph's answer: address: not ip:port/nonce");
+    }
+    return text;
+}
+
+/// What it said last that says something.
+std::string last_line(std::string text) {
+    while (!text.empty() && text.back() == '\n') {
+        text.pop_back();
+    }
+    return text.empty() ? "it said nothing" : printable(text.substr(text.rfind('\n') + 1), 200);
+}
+
+} // namespace
+
+std::vector<std::string> parse_watchers(std::string_view json) {
+    std::vector<std::string> out;
+    const Json value = parse_json(json, kCap, "rbd status");
+    for (const auto& each : member(value, "watchers", Json::value_t::array)) {
+        out.push_back(address_in(each));
+    }
+    return out;
+}
+
+std::vector<Locker> parse_lockers(std::string_view json) {
+    std::vector<Locker> out;
+    const Json value = parse_json(json, kCap, "rbd lock ls");
+    if (!value.is_array()) {
+        fail(ExitCode::kData, "rbd lock ls: expected an array");
+    }
+    for (const auto& each : value) {
+        out.push_back({.id = member(each, "id", Json::value_t::string).get<std::string>(),
+                       .client = member(each, "locker", Json::value_t::string).get<std::string>(),
+                       .address = address_in(each)});
+    }
+    return out;
+}
+
+Command CephPool::command(const std::filesystem::path& program) const {
+    Command made(program);
+    made.args({"--conf", of_.conf.string(), "--id", of_.user, "--keyring", of_.keyring.string()});
+    return made;
+}
+
+std::string CephPool::in_pool(const std::string& image) const {
+    return of_.pool + "/" + image;
+}
+
+void CephPool::failed(const char* what, const Captured& said) const {
+    const bool room = said.exit_code == ENOSPC || said.exit_code == EDQUOT;
+    fail(room ? ExitCode::kIo : ExitCode::kUnavailable, "{}, pool '{}': {}", what, of_.pool,
+         last_line(said.err));
+}
+
+Captured CephPool::ask(const Command& command, std::string_view input, seconds limit) const {
+    try {
+        return command.capture(input, kCap, limit, true);
+    } catch (const Error& e) {
+        if (e.code() != ExitCode::kBusy) {
+            throw;
+        }
+        fail(ExitCode::kUnavailable,
+             "ceph did not answer within {} s, pool '{}' (are its monitors and OSDs up, and is "
+             "there room?)",
+             limit.count(), of_.pool);
+    }
+}
+
+Captured CephPool::rbd(const std::vector<std::string>& args, seconds limit) const {
+    return ask(command(config_.programs.rbd).args(args), "", limit);
+}
+
+std::string CephPool::rbd_well(const std::vector<std::string>& args, seconds limit) const {
+    auto said = rbd(args, limit);
+    if (said.exit_code != 0) {
+        failed(fmt::format("rbd {} failed", args.front()).c_str(), said);
+    }
+    return std::move(said.out);
+}
+
+std::optional<std::string> CephPool::marker() const {
+    auto said = ask(command(config_.programs.rados).args({"--pool", of_.pool, "get", kMarker, "-"}),
+                    "", kAnswer);
+    if (said.exit_code == 0) {
+        return std::move(said.out);
+    }
+    // The pool is there, the object is not: whatever else is wrong must not look like that.
+    if (said.err.find(fmt::format("error getting {}/{}: (2)", of_.pool, kMarker)) !=
+        std::string::npos) {
+        return std::nullopt;
+    }
+    failed("cannot read the storage's marker", said);
+}
+
+void CephPool::set_marker(const std::string& id) const {
+    const auto said =
+        ask(command(config_.programs.rados).args({"--pool", of_.pool, "put", kMarker, "-"}), id,
+            kAnswer);
+    if (said.exit_code != 0) {
+        failed("cannot write the storage's marker", said);
+    }
+}
+
+void CephPool::check_marker() const {
+    const auto id = marker();
+    if (id != config_.storage) {
+        fail(ExitCode::kUnavailable, "pool '{}' {} (sky-vm-run storage init marks a new one)",
+             of_.pool, id ? "carries another storage's marker" : "carries no marker");
+    }
+}
+
+std::optional<std::uint64_t> CephPool::size(const std::string& image) const {
+    const auto said = rbd({"info", "--format", "json", in_pool(image)}, kAnswer);
+    if (said.exit_code == ENOENT && said.err.find("error opening image") != std::string::npos) {
+        return std::nullopt;
+    }
+    if (said.exit_code != 0) {
+        failed("cannot look at an image", said);
+    }
+    const Json value = parse_json(said.out, kCap, "rbd info");
+    return member(value, "size", Json::value_t::number_unsigned).get<std::uint64_t>();
+}
+
+void CephPool::import_file(const std::string& image, const std::filesystem::path& file) const {
+    const std::string fresh = image + ".new"; // no volume's name has a dot
+    remove(fresh);
+    // Without an object map every read and write asks the OSDs: who is cut off sees it at once.
+    const auto said = rbd({"import", "--no-progress", "--image-feature", "layering",
+                           "--image-feature", "exclusive-lock", file.string(), in_pool(fresh)},
+                          kData);
+    if (said.exit_code != 0) {
+        failed("cannot make an image", said);
+    }
+    rbd_well({"rename", in_pool(fresh), in_pool(image)}, kChange);
+}
+
+void CephPool::resize(const std::string& image, std::uint64_t mib) const {
+    rbd_well({"resize", "--no-progress", "--size", fmt::format("{}M", mib), in_pool(image)},
+             kChange);
+}
+
+void CephPool::remove(const std::string& image) const {
+    if (!size(image)) {
+        return;
+    }
+    rbd_well({"rm", "--no-progress", in_pool(image)}, kData);
+}
+
+ImageUse CephPool::use(const std::string& image) const {
+    return {.image = image,
+            .watchers =
+                parse_watchers(rbd_well({"status", "--format", "json", in_pool(image)}, kAnswer)),
+            .lockers = parse_lockers(
+                rbd_well({"lock", "ls", "--format", "json", in_pool(image)}, kAnswer))};
+}
+
+void CephPool::blocklist(const std::string& address, seconds time) const {
+    const auto said =
+        ask(command(config_.programs.ceph)
+                .args({"osd", "blocklist", "add", address, std::to_string(time.count())}),
+            "", kAnswer);
+    if (said.exit_code != 0) {
+        failed("cannot blocklist a client", said);
+    }
+}
+
+void CephPool::break_lock(const std::string& image, const Locker& locker) const {
+    rbd_well({"--rbd_blocklist_on_break_lock=false", "lock", "rm", in_pool(image), locker.id,
+              locker.client},
+             kChange);
+}
+
+} // namespace sky::vm

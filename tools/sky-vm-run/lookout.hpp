@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sky-vm-run/vm.hpp>
+#include <sky/fd.hpp>
+
+#include <sys/types.h>
+#include <vector>
+
+namespace sky::vm {
+
+/// The machine's fenced volumes, as its storage process shows them: to be opened by the first
+/// process of the sandbox while it is root, and may reach them. Throws SysError.
+[[nodiscard]] std::vector<Fd> fenced_volumes(const Vm& vm, const Running& running);
+
+/// Starts a process that reads a block of each volume every few seconds, past every cache, and ends
+/// as soon as the storage says that it cut us off. It needs nobody else's help for that, and hangs
+/// alone where the storage hangs. Returns its pid; 0: there is no such volume. Throws SysError.
+[[nodiscard]] pid_t start_lookout(std::vector<Fd> volumes);
+
+} // namespace sky::vm
