@@ -243,6 +243,10 @@ Rules make_rules(const Config& config, const std::vector<MachineNet>& machines,
     }
     rules.machines_first = config.machine_uid_first;
     rules.machines_last = config.machine_uid_first + config.machine_uid_count - 1;
+    const auto& classes = config.volumes.classes;
+    rules.storage_clients = std::any_of(classes.begin(), classes.end(), [](const auto& each) {
+        return each.second.kind == VolumeClass::Kind::kFenced;
+    });
     sort_by_family("cell.egress", config.cell.egress, rules.egress4, rules.egress6);
     sort_by_family("cluster", config.cluster, rules.cluster4, rules.cluster6);
     add_nodes(config, rules);

@@ -138,24 +138,14 @@ void take_back_volumes(const Config& config, const MachinePath& path) {
 }
 
 void check_volumes(const Config& config, const Spec& spec, const Registry::Machine& entry) {
-<<<<<<< HEAD
-    const State state(config);
-    std::map<fs::path, std::uint64_t> bytes; // wanted of each storage
-    for (const auto& disk : spec.volumes) {
-        check_host(config, disk, entry);
-        const auto& of = config.volumes.classes.at(disk.storage_class); // check_spec() saw it
-        const fs::path directory = state.volumes(spec.path, of.kind);
-        if (by_process(of)) {
-            static_cast<void>(driver_of(of, directory));
-=======
     for (const auto& [name, disks] : by_class(spec)) {
         const auto driver = driver_of(config, name, spec.path);
         std::uint64_t make_mib = 0;
         for (const auto& disk : disks) {
+            check_host(config, disk, entry);
             const auto step =
                 plan_volume(disk, known_volume(entry, disk.name), driver->size(disk.name));
             make_mib += step == VolumeStep::kMake ? disk.size_mib : 0;
->>>>>>> e4f1a24 (sky-vm-run: fenced volumes on Ceph; test/storage)
         }
         driver->check(make_mib);
     }
@@ -167,36 +157,9 @@ void attach_volumes(const Config& config, const Spec& spec, uid_t uid, const For
     }
     const Registry registry = load_registry(config.shared);
     const auto& entry = entry_of(registry, spec.path);
-<<<<<<< HEAD
     for (const auto& disk : spec.volumes) {
         check_host(config, disk, entry);
-        const auto& of = config.volumes.classes.at(disk.storage_class); // check_spec() saw it
-        const fs::path directory = state.volumes(spec.path, of.kind);
-        make_directories(directory, 0711);
-        remove_temporary(directory);
-        const fs::path file = directory / (disk.name.str() + ".img");
-        Fd fd = open_volume(file);
-        const auto size = fd ? std::optional(size_of(fd, file)) : std::nullopt;
-        const VolumeStep step = plan_volume(disk, known_volume(entry, disk.name), size);
-        switch (step) {
-        case VolumeStep::kMake:
-            log::info("volume {}: making {} MiB", disk.name.str(), disk.size_mib);
-            fd = make_volume(config, disk, file);
-            break;
-        case VolumeStep::kGrow:
-            log::info("volume {}: growing to {} MiB (its file system grows in the machine)",
-                      disk.name.str(), disk.size_mib);
-            set_size(fd, disk.size_mib, file);
-            sync(fd.get(), file);
-            break;
-        case VolumeStep::kKeep:
-            break;
-        }
-        const uid_t opener =
-            uid + static_cast<uid_t>(by_process(of) ? MachineUid::kStorage : MachineUid::kRunner);
-        if (::fchown(fd.get(), opener, opener) != 0 || ::fchmod(fd.get(), 0600) != 0) {
-            fail_errno("cannot hand over volume '{}'", disk.name.str());
-=======
+    }
     for (const auto& [name, disks] : by_class(spec)) {
         const auto driver = driver_of(config, name, spec.path);
         const auto opener = uid + static_cast<uid_t>(by_process(config.volumes.classes.at(name))
@@ -206,7 +169,6 @@ void attach_volumes(const Config& config, const Spec& spec, uid_t uid, const For
         for (const auto& disk : disks) {
             attach(*driver, disk, entry);
             driver->hand_over(disk.name, opener);
->>>>>>> e4f1a24 (sky-vm-run: fenced volumes on Ceph; test/storage)
         }
     }
     tell_registry(config, spec);
