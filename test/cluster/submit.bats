@@ -4,6 +4,8 @@ load ../lib/cluster
 
 setup_file() {
     load ../lib/cluster
+    BEGUN=$(date -u +%FT%TZ)
+    export BEGUN
     work_tree rules
     remotes
 }
@@ -115,7 +117,7 @@ local_site() { site "$1" "deployment = { volumes.root = { size = 256; class = \"
 }
 
 @test "usage counts what was granted, for the operator alone" {
-    run -0 operator usage --json
+    run -0 operator usage --since "$BEGUN" --json
     jq -es --arg t "$(account alice)" '.[] | select(.tenant == $t) | .vcpu_s > 0 and .mem_mib_s > 190 and .disk_mib_s > 256' <<<"$output"
     jq -es --arg t "$(account bob)" '.[] | select(.tenant == $t) | .vcpu_s == 0' <<<"$output"
     run on n1 setpriv --reuid "$SKY_PREFIX-alice" --clear-groups "$SKY_HOST/usr/bin/sky-nomad-submit" --config "$SKY_CONFIG" usage
