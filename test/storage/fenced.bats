@@ -150,3 +150,33 @@ only_the_vm() { kill -KILL "$(supervisors)"; }
     [ "$(of_uid 0)" = "$runner" ]
 }
 is_up() { [ "$(field state)" = ready ]; }
+
+@test "the verbs of sky-vm-run volume: the same as on files" {
+    local copy=$BATS_TEST_TMPDIR/copy m=$machine
+    start
+    eventually 60 counts_more 0 5
+    vm stop <<<"$(request)"
+    [ "$(vm volume list | sort | head -n 1)" = "alice/infra/www count ceph 64 MiB" ]
+    vm volume export "$m" count >"$copy"
+    [ "$(stat -c %s "$copy")" = $((64 << 20)) ]
+    vm volume snapshot "$m" count first
+    run -77 vm volume snapshot "$m" count first
+    start
+    eventually 60 counts_more 1 5
+    run -75 vm volume restore "$m" count first
+    vm stop <<<"$(request)"
+    vm volume restore "$m" count first
+    [ "$(last_of 1)" = 0 ]
+    vm volume export "$m" count | cmp - "$copy"
+    vm volume grow "$m" count 72
+    [ "$(rbd info --format json "$(image count)" | jq .size)" = $((72 << 20)) ]
+    vm volume import "$m" count <"$copy"
+    vm volume export "$m" count | cmp - "$copy"
+    [ "$(vm volume list --json | jq -r 'select(.volume == "count") | .size_mib')" = 64 ]
+    start
+    eventually 60 counts_more 1 5
+    vm stop <<<"$(request)"
+    vm volume rm "$m" count
+    [ "$(rbd ls)" = "$(image)" ]
+    run -77 vm volume export "$m" count
+}

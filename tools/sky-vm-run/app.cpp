@@ -10,6 +10,7 @@
 #include <sky-vm-run/qmp.hpp>
 #include <sky-vm-run/register.hpp>
 #include <sky-vm-run/verify.hpp>
+#include <sky-vm-run/volume-verb.hpp>
 
 #include <sky/privilege.hpp>
 
@@ -32,6 +33,7 @@ struct Words {
     ByNomad nomad = by_nomad(); ///< before the environment is emptied
     GcOptions gc;
     VerifyOptions verify;
+    VolumeOrder volume;
     std::string machine;
     std::string more;
     std::uint64_t from = 0;
@@ -126,6 +128,43 @@ void add_verify(Cli& cli, Verbs& verbs, Words& words) {
     verify->add_flag("--json", words.verify.json, "report as JSON lines, one per tenant");
 }
 
+/// For root, on a machine that does not run: the same for every kind of storage.
+void add_volume(Cli& cli, Verbs& verbs, Words& words) {
+    auto* volume = cli.app().add_subcommand("volume", "machines' volumes, of any storage class");
+    volume->require_subcommand(1);
+    const auto root = [&cli] {
+        static_cast<void>(cross(cli.config(), "root", "sky-vm-run", "volume", true));
+    };
+    auto* list = verbs.add(*volume, "list", "what the registry knows, a line each", [&, root] {
+        root();
+        return volume_list_verb(cli.config(), words.volume.machine, words.dry.json, STDOUT_FILENO);
+    });
+    list->add_option("MACHINE", words.volume.machine, "TENANT.REPO.MACHINE: only this one's");
+    list->add_flag("--json", words.dry.json, "as JSON lines");
+    const auto add = [&, root](const char* name, const char* what) {
+        auto* verb = verbs.add(*volume, name, what, [&, root, name] {
+            root();
+            words.volume.verb = name;
+            return volume_verb(cli.config(), words.volume, STDIN_FILENO, STDOUT_FILENO);
+        });
+        verb->add_option("MACHINE", words.volume.machine, "TENANT.REPO.MACHINE")->required();
+        verb->add_option("VOLUME", words.volume.name, "its name: root")->required();
+        return verb;
+    };
+    const auto with_snapshot = [&](CLI::App* verb) {
+        verb->add_option("SNAPSHOT", words.volume.snapshot, "a name: a-z 0-9 -")->required();
+    };
+    with_snapshot(add("snapshot", "keep what it holds now under a name"));
+    with_snapshot(add("restore", "bring back what it held then"));
+    add("export", "all its bytes to stdout");
+    add("import", "all its bytes anew from stdin; its snapshots go");
+    add("grow", "make it larger")
+        ->add_option("MIB", words.volume.size_mib, "its new size in MiB")
+        ->required()
+        ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
+    add("rm", "remove it for good, with its snapshots");
+}
+
 void add_machine_verbs(Cli& cli, Verbs& verbs, Words& words) {
     verbs.can_be_outlined(
         verbs.add_root("start", "start the machine of the spec on stdin, follow it until it is up",
@@ -192,6 +231,7 @@ int app(Cli& cli) {
     add_host_verbs(cli, verbs, words);
     add_gc(cli, verbs, words);
     add_verify(cli, verbs, words);
+    add_volume(cli, verbs, words);
     add_machine_verbs(cli, verbs, words);
     add_inner_verbs(cli, verbs, words);
     cli.examples("  sky-vm-run storage init\n"
@@ -199,6 +239,7 @@ int app(Cli& cli) {
                  "  sky-vm-run list </dev/null\n"
                  "  sky-vm-run gc --dry-run\n"
                  "  sky-vm-run verify alice --repair\n"
+                 "  sky-vm-run volume export alice.infra.www root >root.img\n"
                  "  sky-vm-run start <spec.json\n"
                  "  echo '{\"v\":1,\"tenant\":\"alice\",\"repo\":\"infra\",\"machine\":\"www\"}' |"
                  " sky-vm-run stop\n");

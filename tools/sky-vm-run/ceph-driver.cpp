@@ -156,8 +156,30 @@ std::vector<std::string> CephDriver::clients(const std::vector<Volume>& names) c
     return out;
 }
 
+void CephDriver::snapshot(const Volume& name, const Volume& as) const {
+    pool_.snapshot(image_of(name), as.str());
+}
+
+void CephDriver::restore(const Volume& name, const Volume& from) const {
+    fence({name}, {});
+    pool_.restore(image_of(name), from.str());
+}
+
+void CephDriver::export_to(const Volume& name, int out) const {
+    pool_.export_to(image_of(name), out);
+}
+
+std::uint64_t CephDriver::import_from(const Volume& name, int in) const {
+    fence({name}, {});
+    pool_.import_from(image_of(name), in);
+    return pool_.size(image_of(name)).value_or(0);
+}
+
 void CephDriver::remove(const Volume& name) const {
     pool_.check_marker();
+    if (pool_.size(image_of(name))) {
+        fence({name}, {});
+    }
     pool_.remove(image_of(name));
 }
 

@@ -26,6 +26,10 @@ class CephDriver final : public VolumeDriver {
     [[nodiscard]] std::vector<std::string> clients(const std::vector<Volume>& names) const override;
     void settle() const override {}
     void take_back() const override {}
+    void snapshot(const Volume& name, const Volume& as) const override;
+    void restore(const Volume& name, const Volume& from) const override;
+    void export_to(const Volume& name, int out) const override;
+    std::uint64_t import_from(const Volume& name, int in) const override;
     void remove(const Volume& name) const override;
 
   private:

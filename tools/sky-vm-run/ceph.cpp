@@ -177,7 +177,54 @@ void CephPool::remove(const std::string& image) const {
     if (!size(image)) {
         return;
     }
+    rbd_well({"snap", "purge", "--no-progress", in_pool(image)}, kData);
     rbd_well({"rm", "--no-progress", in_pool(image)}, kData);
+}
+
+void CephPool::snapshot(const std::string& image, const std::string& as) const {
+    const auto said = rbd({"snap", "create", "--no-progress", in_pool(image) + "@" + as}, kChange);
+    if (said.exit_code == EEXIST) {
+        fail(ExitCode::kRefused, "there is a snapshot '{}' already", as);
+    }
+    if (said.exit_code != 0) {
+        failed("cannot make a snapshot", said);
+    }
+}
+
+void CephPool::restore(const std::string& image, const std::string& from) const {
+    const auto said =
+        rbd({"snap", "rollback", "--no-progress", in_pool(image) + "@" + from}, kData);
+    if (said.exit_code == ENOENT) {
+        fail(ExitCode::kRefused, "there is no snapshot '{}'", from);
+    }
+    if (said.exit_code != 0) {
+        failed("cannot go back to a snapshot", said);
+    }
+}
+
+void CephPool::export_to(const std::string& image, int out) const {
+    const int code = command(config_.programs.rbd)
+                         .args({"export", "--no-progress", in_pool(image), "-"})
+                         .out(out)
+                         .run();
+    if (code != 0) {
+        fail(ExitCode::kIo, "rbd export ended with {}, pool '{}'", code, of_.pool);
+    }
+}
+
+void CephPool::import_from(const std::string& image, int in) const {
+    const std::string fresh = image + ".new";
+    remove(fresh);
+    const int code = command(config_.programs.rbd)
+                         .args({"import", "--no-progress", "--image-feature", "layering",
+                                "--image-feature", "exclusive-lock", "-", in_pool(fresh)})
+                         .in(in)
+                         .run();
+    if (code != 0) {
+        fail(ExitCode::kIo, "rbd import ended with {}, pool '{}'", code, of_.pool);
+    }
+    remove(image); // a crash here leaves the new one beside, and no empty one
+    rbd_well({"rename", in_pool(fresh), in_pool(image)}, kChange);
 }
 
 ImageUse CephPool::use(const std::string& image) const {

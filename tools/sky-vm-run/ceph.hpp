@@ -41,6 +41,11 @@ class CephPool {
     /// Nothing if it is not there.
     void remove(const std::string& image) const;
 
+    void snapshot(const std::string& image, const std::string& as) const;
+    void restore(const std::string& image, const std::string& from) const;
+    void export_to(const std::string& image, int out) const;
+    /// In the place of what is there, whole or not at all.
+    void import_from(const std::string& image, int in) const;
     [[nodiscard]] ImageUse use(const std::string& image) const;
     /// Blocklists nobody: that was done, and breaking it so would do it anew, for another time.
     void break_lock(const std::string& image, const Locker& locker) const;

@@ -7,11 +7,15 @@
 #include <sky/fd.hpp>
 #include <sky/json.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <nlohmann/json.hpp>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <vector>
 
 namespace sky::vm {
 namespace {
@@ -40,6 +44,59 @@ void sync(int fd, const fs::path& file) {
 /// A temporary name of this process's own: an mkfs whose starter was killed may still write to its.
 fs::path temporary(const fs::path& file) {
     return file.parent_path() / fmt::format(".{}.{}.new", file.filename().string(), ::getpid());
+}
+
+/// All of one to the other; how much. `sparse`: what is zero becomes a hole of the file `out`.
+std::uint64_t pour(int in, int out, bool sparse) {
+    std::vector<char> buffer(kMib);
+    const std::vector<char> zeros(kMib);
+    std::uint64_t all = 0;
+    for (;;) {
+        std::size_t got = 0;
+        for (ssize_t n = 1; got < buffer.size() && n > 0; got += static_cast<std::size_t>(n)) {
+            n = ::read(in, buffer.data() + got, buffer.size() - got);
+            if (n < 0) {
+                fail_errno("cannot read a volume");
+            }
+        }
+        if (got == 0) {
+            break;
+        }
+        all += got;
+        if (sparse && std::equal(zeros.begin(), zeros.begin() + static_cast<std::ptrdiff_t>(got),
+                                 buffer.begin())) {
+            if (::lseek(out, static_cast<off_t>(got), SEEK_CUR) < 0) {
+                fail_errno("cannot write a volume");
+            }
+        } else {
+            write_all(out, {buffer.data(), got});
+        }
+    }
+    if (sparse && ::ftruncate(out, static_cast<off_t>(all)) != 0) {
+        fail_errno("cannot set the size of a volume");
+    }
+    return all;
+}
+
+void put_in_place(const Fd& fd, const fs::path& fresh, const fs::path& file) {
+    sync(fd.get(), fresh);
+    if (::rename(fresh.c_str(), file.c_str()) != 0) {
+        fail_errno("cannot rename to '{}'", file.string());
+    }
+    const Fd directory = open_file(file.parent_path(), O_RDONLY | O_DIRECTORY);
+    sync(directory.get(), file.parent_path());
+}
+
+/// Shares the blocks where the filesystem can, and else copies what is not zero.
+void copy_whole(const fs::path& from, const fs::path& to) {
+    const Fd in = open_file(from, O_RDONLY | O_NOFOLLOW);
+    const fs::path fresh = temporary(to);
+    ::unlink(fresh.c_str());
+    const Fd out = open_file(fresh, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    if (::ioctl(out.get(), FICLONE, in.get()) != 0) {
+        pour(in.get(), out.get(), true);
+    }
+    put_in_place(out, fresh, to);
 }
 
 /// Removes what a crash left.
@@ -127,11 +184,7 @@ void DirectoryDriver::make(const Volume& name, std::uint64_t mib) const {
     const fs::path file = file_of(name);
     const fs::path fresh = temporary(file);
     make_image(config_, fresh, name, mib);
-    if (::rename(fresh.c_str(), file.c_str()) != 0) {
-        fail_errno("cannot rename to '{}'", file.string());
-    }
-    const Fd directory = open_file(directory_, O_RDONLY | O_DIRECTORY);
-    sync(directory.get(), directory_);
+    put_in_place(open_file(fresh, O_RDONLY | O_NOFOLLOW), fresh, file);
 }
 
 void DirectoryDriver::grow(const Volume& name, std::uint64_t mib) const {
@@ -182,11 +235,54 @@ void DirectoryDriver::take_back() const {
     }
 }
 
+void DirectoryDriver::snapshot(const Volume& name, const Volume& as) const {
+    const fs::path file = snapshot_of(name, as);
+    if (fs::exists(file)) {
+        fail(ExitCode::kRefused, "there is a snapshot '{}' already", as.str());
+    }
+    copy_whole(file_of(name), file);
+}
+
+void DirectoryDriver::restore(const Volume& name, const Volume& from) const {
+    const fs::path file = snapshot_of(name, from);
+    if (!fs::exists(file)) {
+        fail(ExitCode::kRefused, "there is no snapshot '{}'", from.str());
+    }
+    copy_whole(file, file_of(name));
+}
+
+void DirectoryDriver::export_to(const Volume& name, int out) const {
+    const Fd fd = open_volume(file_of(name));
+    pour(fd.get(), out, false);
+}
+
+std::uint64_t DirectoryDriver::import_from(const Volume& name, int in) const {
+    remove_temporary(directory_);
+    const fs::path file = file_of(name);
+    const fs::path fresh = temporary(file);
+    const Fd fd = open_file(fresh, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    const auto bytes = pour(in, fd.get(), true);
+    put_in_place(fd, fresh, file);
+    remove_snapshots(name);
+    return bytes;
+}
+
+void DirectoryDriver::remove_snapshots(const Volume& name) const {
+    std::error_code none;
+    for (const auto& entry : fs::directory_iterator(directory_, none)) {
+        const auto text = entry.path().filename().string();
+        if (text.starts_with(name.str() + ".") && text.ends_with(".snap")) {
+            ::unlink(entry.path().c_str());
+        }
+    }
+}
+
 void DirectoryDriver::remove(const Volume& name) const {
     const fs::path file = file_of(name);
     if (::unlink(file.c_str()) != 0 && errno_now() != ENOENT) {
         fail_errno("cannot remove '{}'", file.string());
     }
+    remove_snapshots(name);
     ::rmdir(directory_.c_str()); // unless there is another
     ::rmdir(directory_.parent_path().c_str());
 }

@@ -26,9 +26,17 @@ class DirectoryDriver final : public VolumeDriver {
     [[nodiscard]] std::vector<std::string> clients(const std::vector<Volume>& names) const override;
     void settle() const override;
     void take_back() const override;
+    void snapshot(const Volume& name, const Volume& as) const override;
+    void restore(const Volume& name, const Volume& from) const override;
+    void export_to(const Volume& name, int out) const override;
+    std::uint64_t import_from(const Volume& name, int in) const override;
     void remove(const Volume& name) const override;
 
   private:
+    void remove_snapshots(const Volume& name) const;
+    [[nodiscard]] std::filesystem::path snapshot_of(const Volume& name, const Volume& as) const {
+        return directory_ / (name.str() + "." + as.str() + ".snap"); // names have no dots
+    }
     [[nodiscard]] std::filesystem::path file_of(const Volume& name) const {
         return directory_ / (name.str() + ".img");
     }

@@ -73,7 +73,16 @@ class VolumeDriver {
     virtual void settle() const = 0;
     /// No uid but root has them any more.
     virtual void take_back() const = 0;
-    /// Nothing if it is not there.
+    /// What the volume holds now, under a name; one that is there is not replaced: Error(kRefused).
+    /// Here and below: nobody has it open.
+    virtual void snapshot(const Volume& name, const Volume& as) const = 0;
+    /// The volume as it was then; Error(kRefused) for a snapshot that is not there.
+    virtual void restore(const Volume& name, const Volume& from) const = 0;
+    /// All its bytes.
+    virtual void export_to(const Volume& name, int out) const = 0;
+    /// All its bytes anew, from a stream, whole or not at all; how many it has. Its snapshots go.
+    virtual std::uint64_t import_from(const Volume& name, int in) const = 0;
+    /// With its snapshots. Nothing if it is not there.
     virtual void remove(const Volume& name) const = 0;
 
   protected:
