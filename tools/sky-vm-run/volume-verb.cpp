@@ -75,12 +75,12 @@ class Stillness {
         make_directories(vm.files.base(), 0711);
         return Lock::take(vm.files.lock(), me(), seconds(5));
     }
+    /// One that has said that the machine stopped is about to let go.
     static Lock supervisor(const Vm& vm) {
-        auto lock = Lock::try_take(vm.files.supervisor_lock(), me());
-        if (!lock) {
+        if (glance_at(vm).pid != 0) {
             busy(vm.path);
         }
-        return std::move(*lock);
+        return Lock::take(vm.files.supervisor_lock(), me(), seconds(5));
     }
     [[noreturn]] static void busy(const MachinePath& path) {
         fail(ExitCode::kBusy, "machine '{}' runs (stop it first)", path.text());
