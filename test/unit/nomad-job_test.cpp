@@ -204,6 +204,8 @@ TEST_CASE("a machine in Nomad: what its supervisor said counts for its own alloc
     Json stopped = job;
     stopped["Stop"] = true;
     CHECK(nomad_state(stopped, nullptr, said, std::nullopt).state == "stopped");
+    CHECK(nomad_state(stopped, &a, said, std::nullopt).state == "stopped"); // it was taken from n1
+    CHECK_FALSE(nomad_state(stopped, &a, said, std::nullopt).is_up());
 }
 
 TEST_CASE("which answers of Nomad's a second try may better", "[nomad]") {

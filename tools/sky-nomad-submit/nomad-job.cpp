@@ -244,7 +244,10 @@ void judge(MachineState& out, const Allocation& now, bool stop,
            const std::optional<std::string>& home) {
     out.host = now.node;
     out.lives = !now.ended();
-    if (now.state == "lost" || now.state == "unknown") {
+    if (now.state == "lost" && stop) { // the record knows whether it was taken from its host
+        out.lives = false;
+        out.state = "stopped";
+    } else if (now.state == "lost" || now.state == "unknown") {
         out.state = "starting";
         out.why = home ? waits_for(home) : fmt::format("host {} is not heard of", now.node);
     } else if (now.ended() && now.wanted != "run" && !stop) {
