@@ -184,6 +184,7 @@ said() {
     [ "$status" = 0 ]
     [ -n "$(supervisors)" ]
     field_is pid "$pid"
+    wait_for says "guest: waits for the button"
     vm stop <<<"$(request)"
     says "guest: power button"
     wait_for no_process
