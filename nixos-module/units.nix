@@ -36,7 +36,7 @@ in
         Type = "oneshot";
         RemainAfterExit = true;
         ExecStart = [
-          "${tool "sky-vm-run"} host-setup"
+          "${tool "sky-vm-run"} host-start"
           "${tool "sky-net-setup"} boundary"
           # Tenants' keys count while this unit is up: without the rules nobody's code runs here.
           "${pkgs.coreutils}/bin/ln -sfn /etc/ssh/authorized_keys.d /run/skyflake/keys"

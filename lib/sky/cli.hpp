@@ -33,6 +33,8 @@ class Cli {
     void parse();
     /// The configuration named by --config, read at first use. Throws Error(kConfig).
     [[nodiscard]] const Config& config();
+    /// Which file that is, whether it is there or not.
+    [[nodiscard]] std::filesystem::path config_file() const { return config_path(config_file_); }
 
   private:
     int argc_;

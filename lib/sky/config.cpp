@@ -5,6 +5,7 @@
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 #include <sky/json.hpp>
+#include <sky/tenants.hpp>
 
 #include <algorithm>
 #include <cstdlib>
@@ -22,6 +23,8 @@ constexpr std::int64_t kMostMib = std::int64_t{1} << 40;
 constexpr std::int64_t kMostSeconds = 7 * 24 * 3600;
 constexpr std::int64_t kMostKeep = std::int64_t{10} * 366 * 24 * 3600;
 
+} // namespace
+
 Quota read_quota(const Json& value, const std::string& path) {
     Quota quota;
     Fields f(value, path, kCode);
@@ -33,6 +36,8 @@ Quota read_quota(const Json& value, const std::string& path) {
     f.done();
     return quota;
 }
+
+namespace {
 
 void read_tenants(Fields& top, Config& config) {
     std::set<uid_t> uids;
@@ -161,11 +166,17 @@ void read_small_sections(Fields& top, Config& c) {
         set(f, "cache", c.accounts.cache);
         set(f, "deploy", c.accounts.deploy);
         set(f, "dns", c.accounts.dns);
+        set(f, "tenants", c.accounts.tenants);
     });
     section(top, "machine_uids", [&](Fields& f) {
         c.machine_uid_first = static_cast<uid_t>(f.integer("first", 1000, 0x7ffffff0));
         c.machine_uid_count =
             static_cast<std::uint32_t>(f.integer("count", 4, 0x7ffffff0 - c.machine_uid_first));
+    });
+    section(top, "tenant_uids", [&](Fields& f) {
+        c.tenant_uid_first = static_cast<uid_t>(f.integer("first", 1000, 0x7ffffff0));
+        c.tenant_uid_count =
+            static_cast<std::uint32_t>(f.integer("count", 0, 0x7ffffff0 - c.tenant_uid_first));
     });
     section(top, "machine", [&](Fields& f) {
         set(f, "vcpu_max", c.machine.vcpu_max, 1, 4096);
@@ -203,6 +214,10 @@ void check_tenant_uids(const Config& c) {
             tenant.uid - c.machine_uid_first < c.machine_uid_count) {
             fail(ExitCode::kConfig, "tenants.{}.uid: lies in machine_uids", name.str());
         }
+    }
+    if (c.tenant_uid_count != 0 && c.tenant_uid_first < c.machine_uid_first + c.machine_uid_count &&
+        c.machine_uid_first < c.tenant_uid_first + c.tenant_uid_count) {
+        fail(ExitCode::kConfig, "tenant_uids: overlaps with machine_uids");
     }
 }
 
@@ -268,18 +283,26 @@ Config parse_config(std::string_view text, const std::filesystem::path& file) {
     return c;
 }
 
-Config load_config(const std::optional<std::string>& option) {
+std::filesystem::path config_path(const std::optional<std::string>& option) {
     const char* variable = std::getenv("SKY_CONFIG");
-    const std::filesystem::path file = option                ? *option
-                                       : variable != nullptr ? variable
-                                                             : "/etc/skyflake/config.json";
+    return std::filesystem::absolute(option                ? *option
+                                     : variable != nullptr ? variable
+                                                           : "/etc/skyflake/config.json");
+}
+
+Config load_config(const std::optional<std::string>& option) {
+    const auto file = config_path(option);
     std::string text;
     try {
         text = read_file(file, kMostBytes);
     } catch (const Error& e) {
         fail(ExitCode::kConfig, "{} (name the configuration by --config or SKY_CONFIG)", e.what());
     }
-    return parse_config(text, std::filesystem::absolute(file));
+    Config config = parse_config(text, file);
+    if (const auto added = read_tenants(config.shared)) {
+        add_tenants(config, *added);
+    }
+    return config;
 }
 
 } // namespace sky

@@ -29,6 +29,8 @@ struct TenantConfig {
     Quota quota;
     std::vector<std::string> placed = {};  ///< names of nomad.placements that hold for its machines
     std::vector<std::string> may_ask = {}; ///< those that a manifest may ask for
+    bool added = false;                    ///< by `sky-shell tenant add`, not by the configuration
+    std::optional<std::string> suspended = {}; ///< the door is shut, and why
 };
 
 struct Programs {
@@ -51,6 +53,7 @@ struct Accounts {
     std::string cache = "skyflake-cache";
     std::string deploy = "skyflake-deploy";
     std::string dns = "dnsmasq";
+    std::string tenants = "skyflake-tenants"; ///< the group that sshd and sudo know tenants by
 };
 
 struct MachineLimits {
@@ -198,6 +201,8 @@ struct Config {
     Programs programs;
     std::vector<std::filesystem::path> program_roots{"/usr", "/lib", "/lib64"};
     Accounts accounts;
+    uid_t tenant_uid_first = 40000; ///< for tenants that are added without a new configuration
+    std::uint32_t tenant_uid_count = 10000;
     uid_t machine_uid_first = 2000000;
     std::uint32_t machine_uid_count = 40000;
     std::map<Tenant, TenantConfig> tenants;
@@ -222,7 +227,11 @@ struct Config {
 /// Parses a configuration text. Throws Error(kConfig) "PATH: ...".
 [[nodiscard]] Config parse_config(std::string_view text, const std::filesystem::path& file);
 
-/// Reads --config FILE, else $SKY_CONFIG, else /etc/skyflake/config.json. Throws Error(kConfig).
+/// --config FILE, else $SKY_CONFIG, else /etc/skyflake/config.json; absolute.
+[[nodiscard]] std::filesystem::path config_path(const std::optional<std::string>& option);
+
+/// Reads the file that config_path() names, and beside it the tenants that were added without it
+/// (sky/tenants.hpp). Throws Error(kConfig).
 [[nodiscard]] Config load_config(const std::optional<std::string>& option);
 
 } // namespace sky

@@ -81,11 +81,11 @@ teardown() { [ -z "${D:-}" ] || rm -rf "$D"; }
     printf '#!/bin/sh\necho "$@" >>%s/crossed\n' "$D" >"$D/sudo"
     chmod 755 "$D/sudo"
     install -m 0666 /dev/null "$D/crossed"
-    jq --arg sudo "$D/sudo" '.programs.sudo = $sudo' "$config" >"$D/config.json"
+    jq --arg sudo "$D/sudo" --arg d "$D" '.programs.sudo = $sudo | .state = $d' "$config" >"$D/config.json"
     as_alice() { setpriv --reuid 3001 --regid 3001 --clear-groups "$D/$1" --config "$D/config.json" "${@:2}" </dev/null; }
     for line in "sky-cache-push missing --dry-run" "sky-cache-push push --dry-run" "sky-cache-push push --tenant alice" \
         "sky-nomad-submit submit --dry-run" "sky-nomad-submit stop --dry-run" "sky-nomad-submit status --all" \
-        "sky-vm-run start --dry-run" "sky-vm-run stop --dry-run" "sky-vm-run register --dry-run" "sky-vm-run host-setup --dry-run"; do
+        "sky-vm-run start --dry-run" "sky-vm-run stop --dry-run" "sky-vm-run register --dry-run" "sky-vm-run host-start --dry-run"; do
         # shellcheck disable=SC2086 # words
         run -64 as_alice $line
         [[ $output == *"fix the command line"* ]]

@@ -40,10 +40,10 @@ teardown_file() {
     done
 }
 
-@test "host-setup and storage init can be repeated and change nothing" {
+@test "host-start and storage init can be repeated and change nothing" {
     local before
     before=$(find "$TOP/state" -maxdepth 3 -printf '%p %m %U %G\n' | sort)
-    vm host-setup
+    vm host-start
     vm storage init
     [ "$(find "$TOP/state" -maxdepth 3 -printf '%p %m %U %G\n' | sort)" = "$before" ]
     [ "$(vm storage init | jq -r .storage)" = "$(jq -r .storage "$TOP/config.json")" ]
@@ -63,7 +63,7 @@ teardown_file() {
     mv "$TOP/state/storage.json" "$TOP/marker"
     run -69 vm list </dev/null
     run -69 start
-    run -69 vm host-setup
+    run -69 vm host-start
     mv "$TOP/marker" "$TOP/state/storage.json"
     [[ $output == *"storage init"* ]]
 }
@@ -118,7 +118,7 @@ said() {
     run -75 vm cleanup --dry-run alice.infra.www
     run -0 vm register --dry-run <<<'{"v":1,"tenant":"alice","repo":"infra","machines":["www","new"]}'
     [ "$(jq -c '[.machine, .index]' <<<"$output" | xargs)" = '[www,1] [new,2]' ]
-    run -0 vm host-setup --dry-run
+    run -0 vm host-start --dry-run
     [[ $output == *"2750 5:"*"/tenants/alice/outbox"* ]]
     [ "$(field pid)" = "$pid" ]
     [ "$(said)" = "$before" ]

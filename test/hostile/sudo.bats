@@ -128,7 +128,7 @@ END
     run -1 as alice sudo -n -u "$(account deploy)" SKY_CONFIG="$evil" LD_PRELOAD=/tmp/x "$bin/sky-nomad-submit" --config "$SKY_CONFIG" status
     run ! as alice sudo -n -E -u "$(account deploy)" "$bin/sky-nomad-submit" --config "$SKY_CONFIG" status --all
     # Neither does the deploy account reach more of root than its six verbs.
-    for line in "run $(account alice).mine.www" "cleanup $(account alice).mine.www" "guard $(account alice).mine.www" host-setup "storage init"; do
+    for line in "run $(account alice).mine.www" "cleanup $(account alice).mine.www" "guard $(account alice).mine.www" host-start "storage init"; do
         # shellcheck disable=SC2086
         run -1 setpriv --reuid "$(account deploy)" --regid "$(account deploy)" --init-groups sudo -n "$bin/sky-vm-run" --config "$SKY_CONFIG" $line
         says "sudo: a password is required"

@@ -44,7 +44,7 @@ END
     vm storage init >/dev/null
     jq --arg id "$(jq -r .storage "$TOP/state/storage.json")" '.storage = $id' "$TOP/config.json" >"$TOP/new"
     mv "$TOP/new" "$TOP/config.json"
-    vm host-setup
+    vm host-start
     on_host "$SKY_BIN/sky-net-setup" --config "$TOP/config.json" boundary
     for tenant in alice bob; do
         deployment=00000000000000000000000000000002-skyflake-www

@@ -131,7 +131,7 @@ with() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-$1.token") nomad "${@:2}"; }
     soon with host var get -namespace skyflake -out json sky/registry/index
     [[ $(with host var get -namespace skyflake -out json sky/registry/index) == *'next_index'* ]]
 
-    # As `storage init` and `host-setup` leave it.
+    # As `storage init` and `host-start` leave it.
     mkdir -p "$tree"/tenants/alice/repos "$tree"/{keys,records,deployments,gcroots,authorized_keys}
     cp "$backup/storage.json" "$tree/"
     run -75 sh "$scripts/restore.sh" "$DIR/config.json" "$backup"

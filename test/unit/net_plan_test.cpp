@@ -225,7 +225,7 @@ TEST_CASE("net: rules name each tap once, and nothing that was not validated", "
         return text.substr(at, text.find('\n', at) - at);
     };
     CHECK(set_line("guarded_uids") == "  set guarded_uids { type uid; flags interval; elements = { "
-                                      "3001, 3002, 2000000-2039999 }; }");
+                                      "3001, 3002, 40000-49999, 2000000-2039999 }; }");
     CHECK(set_line("guests") == "  set guests { type ipv4_addr; flags interval; auto-merge; "
                                 "elements = { 10.89.0.0/16, 10.88.0.0/16 }; }");
     CHECK(set_line("masqueraded") == "  set masqueraded { type ipv4_addr; flags interval; "

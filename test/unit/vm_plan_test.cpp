@@ -3,7 +3,7 @@
 
 #include <sky-vm-run/cgroup.hpp>
 #include <sky-vm-run/confine.hpp>
-#include <sky-vm-run/host-setup.hpp>
+#include <sky-vm-run/host-start.hpp>
 #include <sky-vm-run/network.hpp>
 #include <sky-vm-run/step.hpp>
 #include <sky-vm-run/view.hpp>

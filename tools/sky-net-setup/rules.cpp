@@ -123,6 +123,9 @@ std::string inet_table(const Rules& r) {
     for (const uid_t uid : r.tenants) {
         uids.push_back(std::to_string(uid));
     }
+    if (r.added) {
+        uids.push_back(fmt::format("{}-{}", r.added->first, r.added->second));
+    }
     uids.push_back(fmt::format("{}-{}", r.machines_first, r.machines_last));
     std::vector<std::string> same;
     for (const std::string& name : r.bridges) {
@@ -239,7 +242,14 @@ Rules make_rules(const Config& config, const std::vector<MachineNet>& machines,
     Rules rules;
     rules.prefix = config.prefix;
     for (const auto& [name, tenant] : config.tenants) {
-        rules.tenants.push_back(tenant.uid);
+        if (tenant.uid < config.tenant_uid_first ||
+            tenant.uid - config.tenant_uid_first >= config.tenant_uid_count) {
+            rules.tenants.push_back(tenant.uid);
+        }
+    }
+    if (config.tenant_uid_count != 0) { // whoever is added later, too
+        rules.added = {config.tenant_uid_first,
+                       config.tenant_uid_first + config.tenant_uid_count - 1};
     }
     rules.machines_first = config.machine_uid_first;
     rules.machines_last = config.machine_uid_first + config.machine_uid_count - 1;

@@ -3,7 +3,9 @@
 
 #include <sky-net-setup/plan.hpp>
 
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace sky::net {
@@ -20,7 +22,8 @@ struct Rules {
         std::vector<std::string> gateway6; ///< and IPv6
     };
     std::string prefix;
-    std::vector<uid_t> tenants;
+    std::vector<uid_t> tenants;                   ///< those outside of `added`
+    std::optional<std::pair<uid_t, uid_t>> added; ///< first and last of `tenant_uids`
     bool storage_clients = false; ///< machines' storage processes reach their storage
     uid_t machines_first = 0;
     uid_t machines_last = 0;

@@ -6,6 +6,7 @@
 #include "sky-shell/pkt-line.hpp"
 #include "sky-shell/proc-receive.hpp"
 #include "sky-shell/receive.hpp"
+#include "sky-shell/tenant.hpp"
 #include "sky-shell/verbs.hpp"
 
 #include <sky/cli.hpp>
@@ -56,6 +57,14 @@ void log_refusal(std::string_view command, const Error& error) {
     ::closelog();
 }
 
+/// Who is suspended is told so; what runs of theirs runs on.
+void refuse_suspended(const Session& session) {
+    if (const auto& why = session.config.tenant(session.tenant).suspended) {
+        fail(ExitCode::kRefused, "{} is suspended: {} (ask the operator; machines run on)",
+             session.tenant.str(), *why);
+    }
+}
+
 /// git's client prints what comes in its own protocol; on stderr it would blame access rights too.
 int refuse(std::string_view command, const Error& error) {
     log_refusal(command, error);
@@ -69,6 +78,7 @@ int refuse(std::string_view command, const Error& error) {
 int serve(Cli& cli, std::string_view command) {
     try {
         const auto session = open_session(cli.config());
+        refuse_suspended(session);
         join_cgroups(session); // before a word of the client is looked at
         return answer(session, parse_ssh_command(command));
     } catch (const Error& e) {
@@ -97,11 +107,16 @@ int as_command(Cli& cli) {
     ensure->add_option("REPO", options.repos, "all, when none is named");
     ensure->add_flag("--dry-run", options.dry_run, "say what would be done, change nothing");
     ensure->add_flag("--behind", options.behind, "leave at once, go on for a short while, unseen");
+    const auto tenant = declare_tenant(cli);
     app.require_subcommand(0, 1);
     cli.examples("  ForceCommand /usr/bin/sky-shell       in sshd_config, or as login shell\n"
                  "  setpriv --reuid alice ... sky-shell ensure\n"
+                 "  sky-shell tenant add bob --key bob.pub   (root)\n"
                  "  sky-shell proc-receive -- /usr/share/skyflake/hooks/proc-receive pipe");
     cli.parse();
+    if (const auto action = tenant()) {
+        return action();
+    }
     if (*proc) {
         return proc_receive(open_session(cli.config()), pipe);
     }

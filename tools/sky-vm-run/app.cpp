@@ -3,9 +3,11 @@
 #include <sky-vm-run/boot.hpp>
 #include <sky-vm-run/console.hpp>
 #include <sky-vm-run/control.hpp>
+#include <sky-vm-run/doctor.hpp>
 #include <sky-vm-run/gc.hpp>
 #include <sky-vm-run/guard.hpp>
 #include <sky-vm-run/host-setup.hpp>
+#include <sky-vm-run/host-start.hpp>
 #include <sky-vm-run/lease.hpp>
 #include <sky-vm-run/qmp.hpp>
 #include <sky-vm-run/register.hpp>
@@ -32,6 +34,9 @@ struct Words {
     DryRun dry;
     ByNomad nomad = by_nomad(); ///< before the environment is emptied
     GcOptions gc;
+    HostSetupOptions setup;
+    DoctorOptions doctor;
+    HostStartOptions start;
     VerifyOptions verify;
     VolumeOrder volume;
     std::string machine;
@@ -90,11 +95,28 @@ void add_host_verbs(Cli& cli, Verbs& verbs, Words& words) {
         storage_init(cli.config(), words.dry.on);
         return 0;
     }));
-    verbs.can_be_dry(verbs.add_root("host-setup", "make the directories of this host's state",
-                                    [&](const Caller&) {
-                                        host_setup(cli.config(), words.dry.on);
-                                        return 0;
-                                    }));
+    auto* setup = verbs.add(cli.app(), "host-setup", "make this Debian server a host", [&] {
+        words.setup.dry_run = words.dry.on;
+        return host_setup(cli.config_file(), words.setup);
+    });
+    verbs.can_be_dry(setup);
+    setup->add_flag("--undo", words.setup.undo, "take it all back; data stays");
+    setup->add_flag("--data", words.setup.data, "with --undo: remove data and configuration too");
+    auto* doctor = verbs.add(cli.app(), "doctor", "what this host lacks, and the way out", [&] {
+        return doctor_verb(cli.config_file(), words.doctor, STDOUT_FILENO);
+    });
+    doctor->add_option("--sshd-config", words.doctor.sshd_config, "of an sshd of its own")
+        ->type_name("FILE");
+    doctor->add_flag("--json", words.doctor.json, "report as JSON lines");
+    auto* start = verbs.add_root("host-start", "what boot does: directories, tenants' accounts",
+                                 [&](const Caller&) {
+                                     words.start.dry_run = words.dry.on;
+                                     host_start(cli.config(), words.start);
+                                     return 0;
+                                 });
+    verbs.can_be_dry(start);
+    start->add_option("--forget", words.start.forget, "remove the account of one who is no tenant")
+        ->type_name("TENANT");
     verbs.add_root("lease", "hold this host's lease, in the foreground (in a cluster)",
                    [&](const Caller&) { return lease_verb(cli.config()); });
     verbs.can_be_dry(verbs.add_root(
@@ -113,6 +135,9 @@ void add_gc(Cli& cli, Verbs& verbs, Words& words) {
     gc->add_option("--tenant", words.gc.tenant, "only this one's")->type_name("NAME");
     gc->add_option("--grace", words.gc.grace_s,
                    "leave alone what was used or made later (seconds, default one day)")
+        ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 32));
+    gc->add_option("--keep", words.gc.keep_s,
+                   "how long volumes wait for their branch (seconds, default volumes.keep_s)")
         ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 32));
     verbs.can_be_dry(gc);
     gc->add_flag("--json", words.dry.json, "report as JSON lines, one per tenant");
@@ -235,7 +260,8 @@ int app(Cli& cli) {
     add_machine_verbs(cli, verbs, words);
     add_inner_verbs(cli, verbs, words);
     cli.examples("  sky-vm-run storage init\n"
-                 "  sky-vm-run host-setup\n"
+                 "  sky-vm-run host-setup --dry-run\n"
+                 "  sky-vm-run doctor\n"
                  "  sky-vm-run list </dev/null\n"
                  "  sky-vm-run gc --dry-run\n"
                  "  sky-vm-run verify alice --repair\n"

@@ -150,8 +150,9 @@ class Collection {
         const Lock lock = lock_registry(config_);
         Registry registry = load_registry(config_.shared);
         const Registry before = registry;
-        volumes_ = take_expired(registry, tenant_, now_, config_.volumes.keep_s,
-                                [&](const KeptVolume& volume) { return is_ours(volume); });
+        volumes_ =
+            take_expired(registry, tenant_, now_, options_.keep_s.value_or(config_.volumes.keep_s),
+                         [&](const KeptVolume& volume) { return is_ours(volume); });
         if (options_.dry) {
             return;
         }

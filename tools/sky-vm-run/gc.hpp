@@ -31,6 +31,7 @@ take_expired(Registry& registry, const Tenant& tenant, std::int64_t now, std::in
 struct GcOptions {
     std::optional<std::string> tenant; ///< only this one
     std::int64_t grace_s = 24 * 3600;  ///< store paths that were used or made later stay
+    std::optional<std::int64_t> keep_s = std::nullopt; ///< instead of volumes.keep_s
     DryRun dry;
 };
 

@@ -1,181 +1,327 @@
 // SPDX-License-Identifier: MIT
-#include <sky-vm-run/ceph.hpp>
+#include <sky-vm-run/accounts.hpp>
 #include <sky-vm-run/host-setup.hpp>
+#include <sky-vm-run/host-start.hpp>
+#include <sky-vm-run/processes.hpp>
 
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 #include <sky/json.hpp>
-#include <sky/privilege.hpp>
+#include <sky/log.hpp>
+#include <sky/process.hpp>
+#include <sky/scratch.hpp>
 #include <sky/state.hpp>
 
-#include <cerrno>
-#include <fcntl.h>
+#include <array>
+#include <csignal>
 #include <nlohmann/json.hpp>
-#include <pwd.h>
-#include <random>
-#include <sys/stat.h>
 #include <unistd.h>
 
 namespace sky::vm {
 namespace {
 
-gid_t group_of(uid_t uid) {
-    std::vector<char> buffer(16384);
-    passwd entry{};
-    passwd* found = nullptr;
-    const int error = ::getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found);
-    if (error != 0 || found == nullptr) {
-        fail(ExitCode::kConfig, "no account with uid {} on this host (make the tenant's account)",
-             uid);
-    }
-    return entry.pw_gid;
+using Path = std::filesystem::path;
+constexpr std::size_t kMostBytes = 1U << 20U;
+
+bool there(const Path& path) {
+    std::error_code none;
+    return std::filesystem::exists(std::filesystem::symlink_status(path, none));
 }
 
-Owners owners_of(const Config& config) {
-    const Account cache = account(config.accounts.cache);
-    const Account deploy = account(config.accounts.deploy);
-    Owners owners{cache.uid, cache.gid, deploy.uid, deploy.gid, {}};
-    for (const auto& [name, tenant] : config.tenants) {
-        owners.tenant_gids.emplace(name, group_of(tenant.uid));
+HostFacts look_around() {
+    HostFacts facts;
+    std::array<char, 256> name{};
+    if (::gethostname(name.data(), name.size() - 1) != 0) {
+        fail_errno("cannot tell this host's name");
     }
-    return owners;
-}
-
-void make_one(int state, const Directory& directory) {
-    const auto parent = directory.path.parent_path();
-    const Fd in = open_beneath(state, parent.empty() ? "." : parent, O_PATH | O_DIRECTORY);
-    const auto name = directory.path.filename();
-    if (::mkdirat(in.get(), name.c_str(), 0700) != 0 && errno != EEXIST) {
-        fail_errno("cannot make directory '{}'", directory.path.string());
+    facts.host = std::string(name.data()).substr(0, std::string(name.data()).find('.'));
+    if (!Machine::valid(facts.host)) {
+        fail(ExitCode::kConfig,
+             "this host's name '{}' is none for Skyflake: a-z 0-9 -, a letter first (hostnamectl "
+             "set-hostname)",
+             printable(facts.host));
     }
-    const Fd made = open_beneath(in.get(), name, O_RDONLY | O_DIRECTORY);
-    struct stat info {};
-    if (::fstat(made.get(), &info) != 0) {
-        fail_errno("cannot stat '{}'", directory.path.string());
-    }
-    const bool owned = info.st_uid == directory.uid && info.st_gid == directory.gid;
-    if (!owned && ::fchown(made.get(), directory.uid, directory.gid) != 0) {
-        fail_errno("cannot set the owner of '{}'", directory.path.string());
-    }
-    // After chown, which clears the setgid bit.
-    if ((!owned || (info.st_mode & 07777U) != directory.mode) &&
-        ::fchmod(made.get(), directory.mode) != 0) {
-        fail_errno("cannot set the mode of '{}'", directory.path.string());
-    }
-}
-
-std::string new_storage_id() {
-    std::random_device random;
-    return fmt::format("{:08x}{:08x}{:08x}{:08x}", random(), random(), random(), random());
-}
-
-} // namespace
-
-std::vector<Directory> plan_directories(const Config& config, const Owners& o) {
-    constexpr bool kShared = true;
-    std::vector<Directory> out{
-        {"tenants", 0, 0, 0711},
-        {"tenants", 0, 0, 0711, kShared},
-        {"cache", o.cache_uid, o.cache_gid, 0700, kShared},
-        {"keys", o.cache_uid, o.cache_gid, 0700, kShared},
-        {"deployments", o.cache_uid, o.deploy_gid, 02750, kShared},
-        {"gcroots", o.cache_uid, o.deploy_gid, 02750, kShared},
-        {"records", o.deploy_uid, o.deploy_gid, 0750, kShared},
-        {"states", 0, o.deploy_gid, 02750, kShared},
-        {"volumes", 0, 0, 0711, kShared},
-        {"store", 0, 0, 0711},
-        {"vm", 0, 0, 0711},
-        {"volumes", 0, 0, 0711},
-        {"net", 0, 0, 0755},
-    };
-    for (const auto& [name, tenant] : config.tenants) {
-        const std::filesystem::path base = std::filesystem::path("tenants") / name.str();
-        const gid_t gid = o.tenant_gids.at(name);
-        out.push_back({base, 0, 0, 0711});
-        out.push_back({base, 0, 0, 0711, kShared});
-        for (const char* own : {"repos", "builds", "locks"}) {
-            out.push_back({base / own, tenant.uid, gid, 0700, kShared});
-        }
-        out.push_back({base / "cell", tenant.uid, gid, 0700});
-        out.push_back({base / "outbox", tenant.uid, o.cache_gid, 02750});
-        out.push_back(
-            {std::filesystem::path("cache") / name.str(), o.cache_uid, o.cache_gid, 0700, kShared});
-        out.push_back({std::filesystem::path("store") / name.str(), 0, 0, 0755});
-    }
-    return out;
-}
-
-void make_directories_of(const std::filesystem::path& root,
-                         const std::vector<Directory>& directories, bool shared) {
-    const Fd in = open_file(root, O_PATH | O_DIRECTORY);
-    for (const auto& directory : directories) {
-        if (directory.shared == shared) {
-            make_one(in.get(), directory);
+    facts.bin = std::filesystem::read_symlink("/proc/self/exe").parent_path();
+    facts.data = facts.bin.parent_path() / "share/skyflake";
+    for (const char* program : {"/usr/local/bin/virtiofsd", "/usr/libexec/virtiofsd",
+                                "/usr/lib/qemu/virtiofsd", "/usr/bin/virtiofsd"}) {
+        if (!facts.virtiofsd && there(program)) {
+            facts.virtiofsd = program;
         }
     }
+    for (const char* input : {"nixpkgs", "microvm"}) {
+        if (const Path path = facts.data / input; there(path)) {
+            facts.inputs.emplace(input, path);
+        }
+    }
+    // Data that an earlier host left keeps its id.
+    const auto marker = read_file_if_exists("/var/lib/skyflake/storage.json", 4096);
+    facts.storage = marker ? Fields(parse_json(*marker, 4096, "storage.json"), "").string("storage")
+                           : new_storage_id();
+    return facts;
 }
 
-void host_setup(const Config& config, bool dry_run) {
-    check_storage(config);
-    const auto plan = plan_directories(config, owners_of(config));
+/// The configuration, made where there is none.
+Config need_config(const Path& file, Steps& steps) {
+    if (const auto text = read_file_if_exists(file, 4 * kMostBytes)) {
+        return load_config(file.string());
+    }
+    const HostFacts facts = look_around();
+    const std::string text = first_config(facts);
+    const Config config = parse_config(text, file);
+    steps.step(fmt::format("write {}", file.string()), [&] {
+        make_directories(file.parent_path(), 0755);
+        atomic_write(file, text, {.mode = 0644});
+    });
+    if (facts.inputs.empty()) {
+        log::warn("'{}' names no inputs for tenants' flakes yet (put sources of nixpkgs and "
+                  "microvm.nix there, and say so in cell.inputs)",
+                  file.string());
+    }
+    if (!there(State(config).marker())) {
+        steps.step(fmt::format("make the storage in {}", config.shared.string()), [&] {
+            make_directories(config.shared, 0755);
+            atomic_write(State(config).marker(),
+                         dump_json({{"v", 1}, {"storage", config.storage}}) + "\n", {.mode = 0644});
+        });
+    }
+    return config;
+}
+
+void reload_sshd() {
+    if (with_systemd()) {
+        run_program("systemctl", {"reload-or-restart", "ssh.service"});
+    } else if (const auto text = read_file_if_exists("/run/sshd.pid", 32)) {
+        ::kill(std::stoi(*text), SIGHUP);
+    }
+}
+
+/// Has the program that reads `file` judge it, before it counts.
+void check_sudo(const Config& config, const HostFile& file) {
+    const Path trial = fmt::format("/run/{}-sudoers", config.prefix);
+    atomic_write(trial, file.text, {.mode = 0440, .durable = false});
+    try {
+        run_program("visudo", {"-c", "-q", "-f", trial.string()});
+    } catch (const Error&) {
+        ::unlink(trial.c_str());
+        throw;
+    }
+    ::unlink(trial.c_str());
+}
+
+void write_file(const Config& config, const HostFile& file,
+                const std::optional<std::string>& before) {
+    if (file.check == HostFile::Check::kSudo) {
+        check_sudo(config, file);
+    }
+    make_directories(file.path.parent_path(), 0755);
+    atomic_write(file.path, file.text, {.mode = file.mode});
+    if (file.check != HostFile::Check::kSshd) {
+        return;
+    }
+    try { // it can be judged only where it stands
+        make_directories("/run/sshd", 0755);
+        run_program("sshd", {"-t"});
+    } catch (const Error&) {
+        if (before) {
+            atomic_write(file.path, *before, {.mode = file.mode});
+        } else {
+            ::unlink(file.path.c_str());
+        }
+        throw;
+    }
+    reload_sshd();
+}
+
+void need_file(const Config& config, const HostFile& file, Steps& steps) {
+    const auto before = read_file_if_exists(file.path, kMostBytes);
+    if (before == file.text) {
+        return;
+    }
+    if (before && !before->starts_with(kMadeHere)) {
+        fail(ExitCode::kConfig, "'{}' is there and was not made by host-setup (move it away)",
+             file.path.string());
+    }
+    steps.step(fmt::format("write {}", file.path.string()),
+               [&] { write_file(config, file, before); });
+}
+
+void start_units(const HostPlan& plan, bool changed, Steps& steps) {
+    if (changed) {
+        steps.step("have systemd read its units",
+                   [] { run_program("systemctl", {"daemon-reload"}); });
+    }
+    for (const auto& name : plan.enabled) {
+        const int on = Command("/usr/bin/systemctl").args({"-q", "is-enabled", name}).run();
+        const int up = Command("/usr/bin/systemctl").args({"-q", "is-active", name}).run();
+        if (on != 0 || up != 0) {
+            steps.step(fmt::format("enable and start {}", name), [&] {
+                run_program("systemctl", {"-q", "enable", "--now", name});
+            });
+        }
+    }
+}
+
+/// Where there is no systemd: now, and again by whoever boots this machine.
+void start_by_hand(const Config& config, Steps& steps) {
+    steps.step("make directories and rules (no systemd here: call it again after each boot)", [&] {
+        host_start(config, {});
+        if (Command(config.tool("sky-net-setup"))
+                .args({"--config", config.file.string(), "boundary"})
+                .run() != 0) {
+            fail(ExitCode::kSystem, "sky-net-setup boundary failed, see above");
+        }
+        const auto link = keys_link(config);
+        make_directories(link.parent_path(), 0755);
+        std::error_code none;
+        std::filesystem::remove(link, none);
+        std::filesystem::create_directory_symlink(config.shared / "authorized_keys", link);
+    });
+}
+
+int set_up(const Path& file, bool dry_run) {
+    Steps steps(dry_run);
+    const Config config = need_config(file, steps);
     if (!dry_run) {
-        make_directories(config.state, 0755);
-        make_directories_of(config.shared, plan, true);
-        make_directories_of(config.state, plan, false);
+        check_storage(config);
+    }
+    const HostPlan plan = plan_host(config);
+    make_accounts(config, plan.group, plan.accounts, steps);
+    for (const auto& each : plan.files) {
+        need_file(config, each, steps);
+    }
+    if (with_systemd()) {
+        const auto before = steps.count();
+        for (const auto& each : plan.units) {
+            need_file(config, each, steps);
+        }
+        start_units(plan, steps.count() != before, steps);
+    } else if (!there(keys_link(config))) {
+        start_by_hand(config, steps);
+    }
+    if (steps.count() == 0) {
+        log::say("nothing to do: this is a host");
+    }
+    return 0;
+}
+
+void end_machines(const Config& config, Steps& steps) {
+    const auto living = [&] {
+        return processes_of(config.machine_uid_first, config.machine_uid_count).size();
+    };
+    if (living() == 0) {
         return;
     }
-    for (const auto& d : plan) {
-        write_all(STDOUT_FILENO,
-                  fmt::format("{:04o} {}:{} {}\n", d.mode, d.uid, d.gid,
-                              ((d.shared ? config.shared : config.state) / d.path).string()));
+    if (!with_systemd()) {
+        fail(ExitCode::kBusy, "machines run here (stop them first)");
+    }
+    steps.step("shut down the machines that run here", [&] {
+        run_program("systemctl", {"stop", config.prefix + "-vm-*.service"});
+        if (living() != 0) {
+            fail(ExitCode::kBusy, "machines still run here (sky-vm-run list shows them)");
+        }
+    });
+}
+
+void remove_file(const HostFile& file, Steps& steps) {
+    const auto text = read_file_if_exists(file.path, kMostBytes);
+    if (!text || !text->starts_with(kMadeHere)) {
+        return;
+    }
+    steps.step(fmt::format("remove {}", file.path.string()), [&] {
+        ::unlink(file.path.c_str());
+        if (file.check == HostFile::Check::kSshd) {
+            reload_sshd();
+        }
+    });
+}
+
+void remove_units(const HostPlan& plan, Steps& steps) {
+    for (auto name = plan.enabled.rbegin(); name != plan.enabled.rend(); ++name) {
+        if (there("/etc/systemd/system" / Path(*name))) {
+            steps.step(fmt::format("disable {}", *name), [&] {
+                run_program("systemctl", {"-q", "disable", "--now", *name});
+            });
+        }
+    }
+    const auto before = steps.count();
+    for (const auto& each : plan.units) {
+        remove_file(each, steps);
+    }
+    if (steps.count() != before) {
+        steps.step("have systemd read its units",
+                   [] { run_program("systemctl", {"daemon-reload"}); });
     }
 }
 
-namespace {
-
-/// Each pool of a fenced class gets the marker, unless it has it.
-void mark_pools(const Config& config, const std::string& id, bool dry_run) {
-    for (const auto& [name, of] : config.volumes.classes) {
-        if (of.driver != VolumeClass::Driver::kCeph) {
-            continue;
-        }
-        const CephPool pool(config, of);
-        const auto there = pool.marker();
-        if (there && *there != id) {
-            fail(ExitCode::kRefused, "pool '{}' carries another storage's marker", of.pool);
-        }
-        if (!there && dry_run) {
-            write_all(STDOUT_FILENO, fmt::format("would mark pool '{}'\n", of.pool));
-        } else if (!there) {
-            pool.set_marker(id);
-        }
+void remove_data(const Config& config, Steps& steps) {
+    if (config.shared != config.state) {
+        log::warn("'{}' is the cluster's and stays", config.shared.string());
     }
+    if (there(config.state)) {
+        steps.step(fmt::format("remove all data in {}", config.state.string()), [&] {
+            for (const auto& entry : std::filesystem::directory_iterator(config.state)) {
+                remove_tree(entry.path());
+            }
+            ::rmdir(config.state.c_str()); // stays where it is a mount
+        });
+    }
+    steps.step(fmt::format("remove {}", config.file.string()), [&] {
+        ::unlink(config.file.c_str());
+        ::rmdir(config.file.parent_path().c_str());
+    });
+}
+
+int undo(const Path& file, const HostSetupOptions& options) {
+    Steps steps(options.dry_run);
+    if (!there(file)) {
+        log::say("nothing to do: there is no " + file.string());
+        return 0;
+    }
+    const Config config = load_config(file.string());
+    const HostPlan plan = plan_host(config);
+    for (const auto& each : plan.files) { // the door first
+        remove_file(each, steps);
+    }
+    end_machines(config, steps);
+    if (with_systemd()) {
+        remove_units(plan, steps);
+    }
+    if (const auto link = keys_link(config); there(link)) {
+        steps.step(fmt::format("remove {}", link.parent_path().string()),
+                   [&] { remove_tree(link.parent_path()); });
+    }
+    steps.step("take the network's rules away", [&] {
+        if (Command(config.tool("sky-net-setup"))
+                .args({"--config", config.file.string(), "boundary", "--off"})
+                .run() != 0) {
+            fail(ExitCode::kSystem, "sky-net-setup boundary --off failed, see above");
+        }
+    });
+    remove_accounts(plan.group, plan.accounts, steps);
+    if (options.data) {
+        remove_data(config, steps);
+    } else {
+        log::say(fmt::format("{} and {} stay (--data removes them too)", config.state.string(),
+                             config.file.string()));
+    }
+    return 0;
 }
 
 } // namespace
 
-void storage_init(const Config& config, bool dry_run) {
-    const auto marker = State(config).marker();
-    if (const auto there = read_file_if_exists(marker, 4096)) {
-        const Json value = parse_json(*there, 4096, "storage.json");
-        Fields f(value, "");
-        static_cast<void>(f.integer("v", 1, 1));
-        mark_pools(config, f.string("storage"), dry_run);
-        write_all(STDOUT_FILENO, *there);
-        return;
+int host_setup(const Path& config_file, const HostSetupOptions& options) {
+    if (::geteuid() != 0) {
+        fail(ExitCode::kRefused, "host-setup is for root");
     }
-    const bool chosen = config.storage.find_first_not_of('0') != std::string::npos;
-    if (dry_run) {
-        write_all(STDOUT_FILENO, fmt::format("would make {}, with {}\n", marker.string(),
-                                             chosen ? "the configuration's id" : "a new id"));
-        return;
+    if (there("/etc/NIXOS")) {
+        fail(ExitCode::kRefused, "this is NixOS: its configuration makes it a host "
+                                 "(skyflake.enable, see the handbook)");
     }
-    const std::string id = chosen ? config.storage : new_storage_id();
-    const std::string text = dump_json({{"v", 1}, {"storage", id}}) + "\n";
-    mark_pools(config, id, false);
-    make_directories(config.shared, 0755);
-    atomic_write(marker, text, {.mode = 0644});
-    write_all(STDOUT_FILENO, text);
+    if (options.data && !options.undo) {
+        throw UsageError("--data goes with --undo (try 'sky-vm-run host-setup --help')");
+    }
+    return options.undo ? undo(config_file, options) : set_up(config_file, options.dry_run);
 }
 
 } // namespace sky::vm

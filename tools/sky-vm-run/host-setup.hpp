@@ -1,49 +1,21 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <sky/config.hpp>
-
 #include <filesystem>
-#include <string>
-#include <sys/types.h>
-#include <vector>
 
 namespace sky::vm {
 
-/// Who owns what below the state directory: the accounts by number.
-struct Owners {
-    uid_t cache_uid = 0;
-    gid_t cache_gid = 0;
-    uid_t deploy_uid = 0;
-    gid_t deploy_gid = 0;
-    std::map<Tenant, gid_t> tenant_gids;
+struct HostSetupOptions {
+    bool dry_run = false; ///< say what would be done, change nothing
+    bool undo = false;    ///< take it all back
+    bool data = false;    ///< with `undo`: repositories, volumes, configuration too
 };
 
-/// A directory that a host has, relative to `state` or `shared` of the configuration; parents stand
-/// before children.
-struct Directory {
-    std::filesystem::path path;
-    uid_t uid = 0;
-    gid_t gid = 0;
-    mode_t mode = 0755;
-    bool shared = false; ///< below `shared`
-    bool operator==(const Directory&) const = default;
-};
-
-/// The directories of doc/interfaces.md "State", for every tenant of the configuration. Pure.
-[[nodiscard]] std::vector<Directory> plan_directories(const Config& config, const Owners& owners);
-
-/// Makes each of `directories` that is `shared`, or is not, below `root`, or sets owner and mode of
-/// the one that is there. Links are never followed. Throws SysError.
-void make_directories_of(const std::filesystem::path& root,
-                         const std::vector<Directory>& directories, bool shared);
-
-/// Verb `host-setup`: makes what plan_directories says, as often as it is called. With `dry_run`
-/// prints it as lines "MODE UID:GID PATH". Throws Error(kUnavailable) without the storage's marker.
-void host_setup(const Config& config, bool dry_run);
-
-/// Verb `storage init`: makes the marker STATE/storage.json with a new id and prints it. A marker
-/// that is there stays and is printed. Throws SysError.
-void storage_init(const Config& config, bool dry_run);
+/// Verb `host-setup`: makes this Debian server a host, as `config_file` says; one that is not there
+/// is made. Says each step on stdout, and only those that are needed. With `undo` what it made is
+/// removed; machines that run are shut down.
+/// Throws Error(kRefused) unless it is root's, or on NixOS, which has a module for this;
+/// Error(kBusy) while machines live that it can not shut down.
+int host_setup(const std::filesystem::path& config_file, const HostSetupOptions& options);
 
 } // namespace sky::vm

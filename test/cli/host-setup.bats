@@ -1,0 +1,184 @@
+#!/usr/bin/env bats
+# sky-vm-run host-setup and sky-shell tenant on this machine: accounts, sudo's rules, sshd's drop-in, keys, and all of it
+# taken back. Under systemd, with machines and a reboot: test/host-vm.
+# shellcheck disable=SC2154 # bats' run sets output
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+    [ "$(id -u)" = 0 ] || return 0
+    export P=${SKY_PREFIX:-skyk} TOP
+    TOP=$(mktemp -d /var/tmp/sky-setup.XXXXXX)
+    export SKY_CONFIG=$TOP/etc/config.json
+    chmod 755 "$TOP"
+    mkdir "$TOP/etc" "$TOP/bin"
+    install -t "$TOP/bin" "$SKY_BIN"/sky-*
+    jq -n --arg d "$TOP" --arg p "$P" --argjson uids "${SKY_UIDS:-2950000}" '{
+        v: 1, host: "n1", state: ($d + "/state"), storage: "5d0c6b1c9e0f4a2f8f7d3a1be2c45d6f", prefix: $p,
+        bin: ($d + "/bin"), hooks: ($d + "/hooks"),
+        accounts: { cache: ($p + "-cache"), deploy: ($p + "-deploy"), dns: ($p + "-dns"), tenants: ($p + "-tenants") },
+        machine_uids: { first: $uids, count: 4000 }, tenant_uids: { first: ($uids + 10000), count: 50 },
+        tenants: { ($p + "-alice"): { uid: ($uids + 9000) } },
+        networks: { default: { mode: "bridge", ipv4: "10.198.0.0/16" } } }' >"$SKY_CONFIG"
+    for name in one two; do ssh-keygen -q -t ed25519 -N '' -C "$name@laptop" -f "$TOP/$name"; done
+}
+setup() { [ "$(id -u)" = 0 ] || skip "needs root: it makes accounts"; PATH=$TOP/bin:$PATH ALICE=$P-alice BOB=$P-bob; }
+teardown_file() {
+    [ "$(id -u)" = 0 ] || return 0
+    [ ! -e "$SKY_CONFIG" ] || "$TOP/bin/sky-vm-run" host-setup --undo --data >/dev/null
+    rm -rf "$TOP"
+}
+
+# What a host is on this machine, to be compared.
+traces() {
+    { getent passwd; getent group; } | grep "^$P-" || true
+    ls -d /etc/{sudoers.d,ssh/sshd_config.d,modules-load.d,systemd/system}/"$P-"* /run/"$P"-* 2>/dev/null || true
+    nft list tables | grep -w "$P" || true
+    [ ! -d "$TOP/state" ] || find "$TOP/state" -mindepth 1 -maxdepth 2 | sort
+}
+says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$output" >&2; return 1; }; }
+
+@test "--dry-run says what would be done, and nothing is" {
+    sky-vm-run storage init >/dev/null
+    rm "$TOP/state/storage.json" && rmdir "$TOP/state"
+    before=$(traces)
+    run -0 sky-vm-run host-setup --dry-run
+    says "would make group $P-tenants"
+    says "would make account $P-alice"
+    says "would write /etc/sudoers.d/$P-skyflake"
+    says "would write /etc/ssh/sshd_config.d/$P-skyflake.conf"
+    [ "$(traces)" = "$before" ]
+}
+
+@test "without the storage's marker it makes no host out of an empty directory" {
+    run -69 sky-vm-run host-setup
+    says "storage init"
+}
+
+@test "it makes a host that sudo, sshd and nft take, and says nothing to do when called again" {
+    sky-vm-run storage init >/dev/null
+    sky-vm-run host-setup
+    visudo -c -q
+    sshd -t
+    nft list table inet "$P" | grep -q "$(jq .tenant_uids.first "$SKY_CONFIG")-"
+    [ "$(id -u "$ALICE")" = "$(jq ".tenants[\"$ALICE\"].uid" "$SKY_CONFIG")" ]
+    [ "$(stat -c %U:%a "$TOP/state/tenants/$ALICE/repos")" = "$ALICE:700" ]
+    run -0 sshd -T -C "user=$ALICE,host=h,addr=1.2.3.4"
+    says "forcecommand $TOP/bin/sky-shell"
+    says "authorizedkeysfile /run/$P-host/keys/%u"
+    run -0 sshd -T -C "user=root,host=h,addr=1.2.3.4"
+    says "forcecommand none"
+    setpriv --reuid "$ALICE" --regid "$ALICE" --init-groups sudo -n -l -U "$ALICE" 2>/dev/null | grep -q "sky-nomad-submit" ||
+        sudo -l -U "$ALICE" | grep -q sky-nomad-submit
+    run -0 sky-vm-run host-setup
+    says "nothing to do"
+}
+
+@test "what somebody else made in its place stays, and it says so" {
+    printf '# mine\n' >"/etc/modules-load.d/$P-skyflake.conf"
+    run -78 sky-vm-run host-setup
+    says "was not made by host-setup"
+    rm "/etc/modules-load.d/$P-skyflake.conf"
+    run -0 sky-vm-run host-setup
+    says "write /etc/modules-load.d/$P-skyflake.conf"
+}
+
+@test "tenant add: account, directories, quota and a key, without a new configuration" {
+    before=$(sha1sum "$SKY_CONFIG")
+    sky-shell tenant add "$BOB" --key "$TOP/one.pub" --key-name laptop --machines 2
+    [ "$(sha1sum "$SKY_CONFIG")" = "$before" ]
+    uid=$(jq '.tenant_uids.first' "$SKY_CONFIG")
+    [ "$(id -u "$BOB")" = "$uid" ]
+    id -Gn "$BOB" | grep -qw "$P-tenants"
+    [ "$(stat -c %U:%a "$TOP/state/tenants/$BOB/repos")" = "$BOB:700" ]
+    [ "$(stat -c %U:%a "$TOP/state/tenants.json")" = root:644 ]
+    [ "$(cat "/run/$P-host/keys/$BOB")" = "restrict $(cut -d' ' -f1,2 "$TOP/one.pub") laptop" ]
+    run -0 sky-shell tenant list --json
+    [ "$(jq -c --arg t "$BOB" 'select(.tenant == $t) | [.added, .keys, .quota.machines, .suspended]' <<<"$output")" = \
+        '[true,["laptop"],2,null]' ]
+    sky-shell tenant quota "$BOB" --mem 1024
+    [ "$(jq -c ".tenants[\"$BOB\"].quota | [.machines, .mem_mib]" "$TOP/state/tenants.json")" = '[2,1024]' ]
+    # As every tool sees the tenant:
+    [ "$(setpriv --reuid "$BOB" --regid "$BOB" --init-groups sky-shell -c whoami | head -n 1)" = "$BOB on n1, from this host" ]
+    nft list table inet "$P" | grep -q "$uid-"
+    run -77 sky-shell tenant add "$BOB"
+    says "is there already"
+    run -77 sky-shell tenant add daemon
+    says "there is an account"
+}
+
+@test "keys have names, one line each, and what is none is refused" {
+    sky-shell tenant key add "$BOB" desk <"$TOP/two.pub"
+    run -0 sky-shell tenant key list "$BOB"
+    [ "${#lines[@]}" = 2 ]
+    says "desk  ssh-ed25519 $(ssh-keygen -lf "$TOP/two.pub" | cut -d' ' -f2)"
+    run -65 sky-shell tenant key add "$BOB" other "$TOP/two.pub"
+    says "already, as 'desk'"
+    for bad in '' 'ssh-ed25519' 'ssh-ed25519 AAAA' "command=\"sh\" $(cat "$TOP/two.pub")" \
+        "$(cat "$TOP/one.pub" "$TOP/two.pub")" "$(cat "$TOP/two")"; do
+        run -65 sky-shell tenant key add "$BOB" bad <<<"$bad"
+    done
+    run -65 sky-shell tenant key add "$BOB" 'a b' "$TOP/two.pub"
+    sky-shell tenant key rm "$BOB" desk
+    run -77 sky-shell tenant key rm "$BOB" desk
+    [ "$(wc -l <"/run/$P-host/keys/$BOB")" = 1 ]
+    sky-shell tenant key add "$ALICE" laptop "$TOP/two.pub" # beside those of the configuration
+    ssh-keygen -lf "/run/$P-host/keys/$ALICE"
+}
+
+@test "suspend shuts the door with a sentence, resume opens it" {
+    as_bob() { setpriv --reuid "$BOB" --regid "$BOB" --init-groups sky-shell -c "$@"; }
+    sky-shell tenant suspend "$BOB" "the bill of May"
+    run -77 as_bob status
+    says "$BOB is suspended: the bill of May"
+    run -77 as_bob "git-receive-pack 'infra'"
+    says "suspended"
+    sky-shell tenant resume "$BOB"
+    run -0 as_bob status
+}
+
+@test "it is all root's; a tenants.json that another could write is not taken" {
+    for line in "list" "add x" "key list $BOB" "suspend $BOB" "rm $BOB"; do
+        # shellcheck disable=SC2086 # words
+        run -77 setpriv --reuid "$BOB" --regid "$BOB" --init-groups sky-shell tenant $line
+    done
+    run -77 setpriv --reuid "$BOB" --regid "$BOB" --init-groups sky-vm-run host-setup --dry-run
+    chmod 666 "$TOP/state/tenants.json"
+    run -78 sky-vm-run --check-config
+    says "not root's alone"
+    chmod 644 "$TOP/state/tenants.json"
+    sky-vm-run --check-config
+}
+
+@test "rm refuses while there are volumes, and with --data leaves nothing; the uid is never given again" {
+    install -d "$TOP/state/volumes/$BOB/infra/www"
+    : >"$TOP/state/volumes/$BOB/infra/www/root.img"
+    run -77 sky-shell tenant rm "$BOB"
+    says "0 machines, 1 volume"
+    rm -r "$TOP/state/volumes/$BOB"
+    sky-shell tenant rm "$BOB"
+    run -1 id -u "$BOB"
+    [ -z "$(find "$TOP/state" -name "$BOB*")" ]
+    sky-shell tenant add "$BOB"
+    [ "$(id -u "$BOB")" = $(($(jq .tenant_uids.first "$SKY_CONFIG") + 1)) ]
+    run -77 sky-shell tenant rm "$ALICE"
+    says "of the configuration"
+}
+
+@test "--undo leaves data and configuration, and the host comes back with them" {
+    owner=$(stat -c %u "$TOP/state/cache")
+    data=$(find "$TOP/state" | sort)
+    run -0 sky-vm-run host-setup --undo --dry-run
+    says "would remove account $P-cache"
+    sky-vm-run host-setup --undo
+    [ -z "$(traces | grep -v "^$TOP/state")" ]
+    [ "$(find "$TOP/state" | sort)" = "$data" ]
+    sky-vm-run host-setup
+    [ "$(id -u "$P-cache")" = "$owner" ]
+    [ "$(id -u "$BOB")" = "$(jq ".tenants[\"$BOB\"].uid" "$TOP/state/tenants.json")" ]
+}
+
+@test "--undo --data leaves nothing" {
+    sky-vm-run host-setup --undo --data
+    [ -z "$(traces)" ]
+    [ ! -e "$TOP/state" ] && [ ! -e "$TOP/etc" ]
+}
