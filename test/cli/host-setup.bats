@@ -149,6 +149,41 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
     sky-vm-run --check-config
 }
 
+@test "doctor: each thing that is missing in a sentence with the way out; 1 while something is bad" {
+    finding() { jq -r --arg c "$1" --arg t "$2" 'select(.check == $c and (.text | contains($t))) | "\(.state) \(.way)"' <<<"$output"; }
+    run --separate-stderr sky-vm-run doctor --json
+    [ "$status" = 1 ] # no virtiofsd, no cell, no inputs here
+    [[ $(finding inputs "no source of 'nixpkgs'") == "bad a source tree"* ]]
+    [ "$(finding sudo "rules are there")" = "good null" ]
+    [ "$(finding sshd "sky-shell and nothing else")" = "good null" ]
+    [ "$(finding accounts tenants)" = "good null" ]
+    [ "$(finding rules "kept off")" = "good null" ]
+    [ "$(finding storage "is this configuration's")" = "good null" ]
+
+    mv "/etc/sudoers.d/$P-skyflake" "/etc/ssh/sshd_config.d/$P-skyflake.conf" "$TOP"
+    mv "$TOP/state/storage.json" "$TOP"
+    nft delete table inet "$P"
+    printf '#!/bin/sh\necho git version 2.25.1\n' >"$TOP/git"
+    chmod 755 "$TOP/git"
+    jq '.programs.git = $git | .programs.dnsmasq = "/nonexistent/dnsmasq"' --arg git "$TOP/git" "$SKY_CONFIG" >"$TOP/other.json"
+    run -1 --separate-stderr sky-vm-run --config "$TOP/other.json" doctor --json
+    mv "$TOP/$P-skyflake" /etc/sudoers.d/
+    mv "$TOP/$P-skyflake.conf" /etc/ssh/sshd_config.d/
+    mv "$TOP/storage.json" "$TOP/state"
+    sky-net-setup boundary
+    [[ $(finding storage "storage.json' is not there") == "bad mount it"* ]]
+    [[ $(finding programs "git 2.25.1 is too old") == "bad 2.29 or newer"* ]]
+    [[ $(finding programs "dnsmasq is not there: '/nonexistent/dnsmasq'") == "bad install dnsmasq-base"* ]]
+    [[ $(finding sudo "may not have sky-vm-run start run as 'root'") == "bad sky-vm-run host-setup"* ]]
+    [[ $(finding sshd "forcecommand $TOP/bin/sky-shell") == "bad sky-vm-run host-setup"* ]]
+    [[ $(finding rules "no table 'inet $P'") == "bad sky-net-setup boundary"* ]]
+
+    echo '{' >"$TOP/other.json"
+    run -1 sky-vm-run --config "$TOP/other.json" doctor
+    says "bad      configuration: "
+    run -77 setpriv --reuid "$ALICE" --regid "$ALICE" --init-groups sky-vm-run doctor
+}
+
 @test "rm refuses while there are volumes, and with --data leaves nothing; the uid is never given again" {
     install -d "$TOP/state/volumes/$BOB/infra/www"
     : >"$TOP/state/volumes/$BOB/infra/www/root.img"

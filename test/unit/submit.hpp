@@ -36,8 +36,9 @@ inline Config config(const std::filesystem::path& state = "/nowhere") {
     out.shared = state;
     out.tenants[Tenant::parse("alice")] = {
         .uid = 3001,
-        .quota = {.machines = 4, .vcpu = 4, .mem_mib = 2048, .disk_mib = 8192, .cache_mib = 1}};
-    out.tenants[Tenant::parse("bob")] = {.uid = 3002, .quota = {}};
+        .quota = {.machines = 4, .vcpu = 4, .mem_mib = 2048, .disk_mib = 8192, .cache_mib = 1},
+        .suspended = {}};
+    out.tenants[Tenant::parse("bob")] = {.uid = 3002, .quota = {}, .suspended = {}};
     out.machine.vcpu_max = 3;
     out.machine.mem_max_mib = 1024;
     out.networks[Network::parse("default")].ipv4 = "10.88.0.0/16";

@@ -14,7 +14,7 @@
 namespace sky::vm {
 namespace {
 
-constexpr auto kPatience = std::chrono::seconds(20);
+constexpr auto kPatience = std::chrono::minutes(2); // sudo and sshd may ask a DNS that is away
 
 bool in_group(const std::string& name, gid_t gid, const std::string& group_name) {
     const auto* wanted = ::getgrnam(group_name.c_str()); // NOLINT(concurrency-mt-unsafe)

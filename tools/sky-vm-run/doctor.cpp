@@ -37,9 +37,16 @@ Findings examine(const std::filesystem::path& file, const DoctorOptions& options
         config_report.bad(e.what(), "mend it; nothing else can be looked at before");
         return findings;
     }
-    check_host(*config, findings);
-    check_access(*config, options.sshd_config, findings);
-    check_cluster(*config, findings);
+    const auto look = [&](const char* at, const auto& check) {
+        try {
+            check();
+        } catch (const Error& e) { // what can not be looked at must not hide the rest
+            Report(findings, at).bad(e.what(), "mend that and look again");
+        }
+    };
+    look("host", [&] { check_host(*config, findings); });
+    look("access", [&] { check_access(*config, options.sshd_config, findings); });
+    look("cluster", [&] { check_cluster(*config, findings); });
     return findings;
 }
 

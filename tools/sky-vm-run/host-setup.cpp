@@ -152,9 +152,13 @@ void start_units(const HostPlan& plan, bool changed, Steps& steps) {
                    [] { run_program("systemctl", {"daemon-reload"}); });
     }
     for (const auto& name : plan.enabled) {
-        const int on = Command("/usr/bin/systemctl").args({"-q", "is-enabled", name}).run();
-        const int up = Command("/usr/bin/systemctl").args({"-q", "is-active", name}).run();
-        if (on != 0 || up != 0) {
+        const auto is = [&](const char* what) {
+            return Command("/usr/bin/systemctl")
+                       .args({"-q", what, name})
+                       .capture("", 4096, std::chrono::minutes(1), true)
+                       .exit_code == 0;
+        };
+        if (!is("is-enabled") || !is("is-active")) {
             steps.step(fmt::format("enable and start {}", name), [&] {
                 run_program("systemctl", {"-q", "enable", "--now", name});
             });
