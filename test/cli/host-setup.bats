@@ -25,7 +25,7 @@ setup() { [ "$(id -u)" = 0 ] || skip "needs root: it makes accounts"; PATH=$TOP/
 teardown_file() {
     [ "$(id -u)" = 0 ] || return 0
     [ ! -e "$SKY_CONFIG" ] || "$TOP/bin/sky-vm-run" host-setup --undo --data >/dev/null
-    rm -rf "$TOP"
+    rm -rf "$TOP" "/etc/modules-load.d/$P-skyflake.conf"
 }
 
 # What a host is on this machine, to be compared.
@@ -205,7 +205,7 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
     run -0 sky-vm-run host-setup --undo --dry-run
     says "would remove account $P-cache"
     sky-vm-run host-setup --undo
-    [ -z "$(traces | grep -v "^$TOP/state")" ]
+    run -1 grep -v "^$TOP/state" <(traces)
     [ "$(find "$TOP/state" | sort)" = "$data" ]
     sky-vm-run host-setup
     [ "$(id -u "$P-cache")" = "$owner" ]

@@ -131,17 +131,15 @@ void check_boundary(const Config& config, Findings& findings) {
         if (!std::filesystem::exists(nft)) {
             continue;
         }
-        for (const char* family : {"inet", "bridge"}) {
-            if (Command(nft)
-                    .args({"list", "table", family, config.prefix})
-                    .capture("", 16U << 20U, kPatience, true)
-                    .exit_code != 0) {
-                report.bad(fmt::format("nftables has no table '{} {}': tenants' processes reach "
-                                       "what they should not",
-                                       family, config.prefix),
-                           "sky-net-setup boundary; find who flushed it");
-                return;
-            }
+        if (Command(nft)
+                .args({"list", "table", "inet", config.prefix})
+                .capture("", 16U << 20U, kPatience, true)
+                .exit_code != 0) {
+            report.bad(fmt::format("nftables has no table 'inet {}': tenants' processes reach what "
+                                   "they should not",
+                                   config.prefix),
+                       "sky-net-setup boundary; find who flushed it");
+            return;
         }
         report.good("tenants and machines are kept off this host");
         return;

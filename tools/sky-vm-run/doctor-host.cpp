@@ -12,6 +12,9 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/timex.h>
@@ -165,10 +168,11 @@ void check_kernel(const Config& config, Findings& findings) {
         return false;
     };
     static_cast<void>(device("/dev/net/tun", "modprobe tun"));
-    if (std::filesystem::exists("/dev/kvm")) {
+    const Fd kvm(::open("/dev/kvm", O_RDWR | O_CLOEXEC));
+    if (kvm && ::ioctl(kvm.get(), KVM_GET_API_VERSION, 0) == KVM_API_VERSION) {
         report.good("/dev/kvm");
     } else {
-        report.warning("no /dev/kvm: machines run by emulation, ten times slower",
+        report.warning("no /dev/kvm that works: machines run by emulation, ten times slower",
                        "switch virtualization on in the firmware, or modprobe kvm_intel, kvm_amd");
     }
     const bool leased = std::any_of(
