@@ -125,6 +125,11 @@ in
         cache = "skyflake-cache";
         deploy = "skyflake-deploy";
         dns = "skyflake-dns";
+        tenants = "skyflake-tenants";
+      };
+      tenant_uids = {
+        first = 40000; # not where nixpkgs has those of its builders
+        count = 10000;
       };
       machine_uids = {
         inherit (cfg.machines.uids) first count;

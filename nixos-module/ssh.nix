@@ -17,7 +17,7 @@ in
       # Last: a Match block reaches to the next one.
       extraConfig = lib.mkAfter ''
         Match Group skyflake-tenants
-          AuthorizedKeysFile /run/skyflake/keys/%u
+          AuthorizedKeysFile /run/skyflake/keys/%u /run/skyflake/added/%u
           AuthorizedKeysCommand none
           AuthenticationMethods publickey
           PasswordAuthentication no

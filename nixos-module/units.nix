@@ -40,6 +40,9 @@ in
           "${tool "sky-net-setup"} boundary"
           # Tenants' keys count while this unit is up: without the rules nobody's code runs here.
           "${pkgs.coreutils}/bin/ln -sfn /etc/ssh/authorized_keys.d /run/skyflake/keys"
+          "${pkgs.coreutils}/bin/ln -sfn ${
+            if cfg.storage.shared == null then cfg.storage.directory else cfg.storage.shared
+          }/authorized_keys /run/skyflake/added"
         ];
         RuntimeDirectory = "skyflake";
       };
