@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/accounts.hpp>
+#include <sky-vm-run/ceph.hpp>
 #include <sky-vm-run/host-start.hpp>
 
 #include <sky/error.hpp>
@@ -217,9 +218,36 @@ std::string new_storage_id() {
     return fmt::format("{:08x}{:08x}{:08x}{:08x}", random(), random(), random(), random());
 }
 
+namespace {
+
+/// Each pool of a fenced class gets the marker, unless it has it.
+void mark_pools(const Config& config, const std::string& id, bool dry_run) {
+    for (const auto& [name, of] : config.volumes.classes) {
+        if (of.driver != VolumeClass::Driver::kCeph) {
+            continue;
+        }
+        const CephPool pool(config, of);
+        const auto there = pool.marker();
+        if (there && *there != id) {
+            fail(ExitCode::kRefused, "pool '{}' carries another storage's marker", of.pool);
+        }
+        if (!there && dry_run) {
+            write_all(STDOUT_FILENO, fmt::format("would mark pool '{}'\n", of.pool));
+        } else if (!there) {
+            pool.set_marker(id);
+        }
+    }
+}
+
+} // namespace
+
 void storage_init(const Config& config, bool dry_run) {
     const auto marker = State(config).marker();
     if (const auto there = read_file_if_exists(marker, 4096)) {
+        const Json value = parse_json(*there, 4096, "storage.json");
+        Fields f(value, "");
+        static_cast<void>(f.integer("v", 1, 1));
+        mark_pools(config, f.string("storage"), dry_run);
         write_all(STDOUT_FILENO, *there);
         return;
     }
@@ -231,6 +259,7 @@ void storage_init(const Config& config, bool dry_run) {
     }
     const std::string id = chosen ? config.storage : new_storage_id();
     const std::string text = dump_json({{"v", 1}, {"storage", id}}) + "\n";
+    mark_pools(config, id, false);
     make_directories(config.shared, 0755);
     atomic_write(marker, text, {.mode = 0644});
     write_all(STDOUT_FILENO, text);
