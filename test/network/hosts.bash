@@ -19,10 +19,12 @@ setup() {
     ip -n "$n-under" link set br0 up
     ip -n "$n-under" addr add 192.0.2.254/24 dev br0
     ip -n "$n-under" addr add 2001:db8::fe/64 dev br0 nodad
+    ip -n "$n-under" link add br1 type bridge # what joins the trunks
+    ip -n "$n-under" link set br1 up
     for h in 1 2 3; do make_host "$h"; done
 }
 
-make_host() { # N [MTU]
+make_host() { # N
     local ns=$n-h$1
     mkdir -p "$dir/h$1"
     cp "$dir/shared/storage.json" "$dir/h$1/"
@@ -30,6 +32,8 @@ make_host() { # N [MTU]
     ip -n "$ns" link set lo up
     ip -n "$ns" link add wan0 type veth peer name "h$1" netns "$n-under"
     ip -n "$n-under" link set "h$1" master br0 up
+    ip -n "$ns" link add trunk0 type veth peer name "t$1" netns "$n-under"
+    ip -n "$n-under" link set "t$1" master br1 up
     ip -n "$ns" addr add "192.0.2.$1/24" dev wan0
     ip -n "$ns" addr add "2001:db8::$1/64" dev wan0 nodad
     ip -n "$ns" link set wan0 up

@@ -54,6 +54,8 @@ class Links {
     void ensure_vxlan(const std::string& name, const Bridge& bridge);
     /// A bridge that keeps VLANs apart and gives its ports none.
     void ensure_switch(const std::string& name, std::int64_t mtu);
+    /// What is for this MAC in this VLAN goes to the switch itself, and nowhere else.
+    void keep_for_us(const std::string& name, const std::string& mac, std::int64_t id);
     /// A link that is VLAN `id` of a switch.
     void ensure_vlan(const std::string& name, const std::string& below, std::int64_t id,
                      const std::string& mac, std::int64_t mtu);

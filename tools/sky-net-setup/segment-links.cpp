@@ -66,6 +66,11 @@ void make_switches(Links& links, const Plan& plan) {
             links.set_trunk_vlans(trunk, ids, false);
         }
         links.set_trunk_vlans(name, own, true);
+        for (const Bridge* segment : segments) {
+            if (segment->served) { // else it would be sent to all, out of the trunk too
+                links.keep_for_us(name, segment->mac, segment->id);
+            }
+        }
     }
 }
 
@@ -95,6 +100,20 @@ void make_segments(Links& links, const Plan& plan) {
         }
         if (bridge.mode != Mode::kVlan && !bridge.uplink.empty()) {
             take_uplink(links, bridge.uplink, bridge.name);
+        }
+    }
+}
+
+void check_kernel(const Config& config, const Plan& plan) {
+    // Tried with Linux 6.1: what comes from a switch and is routed then is lost with it.
+    constexpr const char* kSetting = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+    const auto filters = read_file_if_exists(kSetting, 16);
+    for (const Bridge& bridge : plan.bridges) {
+        if (bridge.mode == Mode::kVlan && bridge.served && filters && filters->starts_with("1")) {
+            fail(ExitCode::kConfig,
+                 "networks.*.mode: vlan does not work on host '{}' while br_netfilter is on (set "
+                 "net.bridge.bridge-nf-call-iptables and -ip6tables to 0)",
+                 config.host);
         }
     }
 }

@@ -66,9 +66,6 @@ std::string segment_ipv6(const Network& name, const NetworkConfig& network,
 
 std::int64_t segment_mtu(const Network& name, const Config& config, const Facts& facts) {
     const NetworkConfig& network = config.networks.at(name);
-    if (network.mode == Mode::kVlan) {
-        fail(ExitCode::kConfig, "networks.{}.mode: \"vlan\" is not offered yet", name.str());
-    }
     if (network.mode != Mode::kVxlan && network.uplink.empty()) {
         return network.mtu.value_or(kUsualMtu);
     }

@@ -5,6 +5,7 @@
 #include <sky-net-setup/host.hpp>
 #include <sky-net-setup/link.hpp>
 #include <sky-net-setup/rules.hpp>
+#include <sky-net-setup/segment-links.hpp>
 #include <sky-net-setup/tap.hpp>
 #include <sky-net-setup/verbs.hpp>
 #include <sky-net-setup/verify.hpp>
@@ -173,6 +174,7 @@ int up(const Config& config, const Options& options) {
     }
     const Plan plan =
         planned(machine, registry); // before it is remembered: a refusal changes nothing
+    check_kernel(config, plan);
     host.remember(machine);
     host.converge(plan, bridges_of(machine));
     host.make_taps(machine, netns);
