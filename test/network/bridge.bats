@@ -81,8 +81,9 @@ load hosts
     [[ $output == *"1500 is more than host 'n1' carries: 1410"* ]]
 }
 
-@test "every mode: up and down again and again, 1,000 times in all, leaves nothing and the rest as it was" {
-    local count
+@test "every mode: up and down again and again leaves nothing, and the rest as it was" {
+    local count rounds=40
+    [ -z "${SKY_FAULT_ALL:-}" ] || rounds=334 # a thousand
     for mode in '{}' '{"mode":"vxlan","ids":{"first":1,"last":9},"ipv6":"fd99::/48"}' '{"mode":"routed","ipv6":"fd99::/48"}'; do
         configure "$mode"
         net 1 boundary
@@ -91,7 +92,7 @@ load hosts
         before=$(on 1 ip -o link | sed 's/<[^>]*>//; s/ state .*//'; on 1 nft list ruleset; on 1 ip route; find "$dir/h1" -type f | sort)
         [ -e "$dir/a.pid" ] || box a
         request a >"$dir/request"
-        for ((count = 0; count < ${SKY_NET_ROUNDS:-334}; count++)); do
+        for ((count = 0; count < rounds; count++)); do
             net 1 up <"$dir/request"
             net 1 down <"$dir/request"
         done

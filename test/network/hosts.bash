@@ -154,7 +154,7 @@ dhcp() { # NAME
 [ "$1" = bound ] || exit 0
 ip addr flush dev "$interface" scope global && ip addr add "$ip/$mask" dev "$interface"
 ip route replace default via "$router"
-ip link set "$interface" mtu "$mtu"
+[ -z "$mtu" ] || ip link set "$interface" mtu "$mtu"
 echo "bound $ip/$mask router=$router mtu=$mtu dns=$dns"
 S
     chmod +x "$dir/udhcpc"
