@@ -63,11 +63,12 @@ std::string time_text(std::int64_t seconds) {
 /// Whole lines: the last may be a dead writer's.
 std::vector<Mark> parse_all(std::string_view text) {
     std::vector<Mark> out;
-    for (auto end = text.find('\n'); end != text.npos; end = text.find('\n')) {
-        if (end > 0) {
-            out.push_back(Mark::parse(text.substr(0, end)));
+    std::size_t begin = 0;
+    for (auto end = text.find('\n'); end != text.npos; end = text.find('\n', begin)) {
+        if (end > begin) {
+            out.push_back(Mark::parse(text.substr(begin, end - begin)));
         }
-        text.remove_prefix(end + 1);
+        begin = end + 1;
     }
     return out;
 }
@@ -140,7 +141,8 @@ std::filesystem::path UsageBook::file(const MachinePath& path) const {
 }
 
 std::vector<Mark> UsageBook::marks(const MachinePath& path) const {
-    return parse_all(read_file_if_exists(file(path), kFileMost).value_or(""));
+    const std::string text = read_file_if_exists(file(path), kFileMost).value_or("");
+    return parse_all(text);
 }
 
 void UsageBook::note(const MachinePath& path, const Amount& amount) const {
