@@ -48,6 +48,11 @@ std::optional<MachineState> NomadScheduler::said(const MachinePath& path) const 
     return text ? std::optional(MachineState::parse(*text)) : std::nullopt;
 }
 
+std::vector<Json> NomadScheduler::enrol(const Tenant& tenant, const Repo& repo,
+                                        const std::vector<Machine>& machines, std::int64_t max) {
+    return here_->enrol(tenant, repo, machines, max);
+}
+
 Outcome NomadScheduler::start(const Spec& spec, const Placing& placing, const Watch& watch) {
     const auto before = home(spec.path);
     const Following what{.path = spec.path,

@@ -23,9 +23,7 @@ class NomadScheduler : public Scheduler {
         : config_(config), state_(config), here_(make_local_scheduler(config)) {}
 
     std::vector<Json> enrol(const Tenant& tenant, const Repo& repo,
-                            const std::vector<Machine>& machines, std::int64_t max) override {
-        return here_->enrol(tenant, repo, machines, max);
-    }
+                            const std::vector<Machine>& machines, std::int64_t max) override;
     Outcome start(const Spec& spec, const Placing& placing, const Watch& watch) override;
     Outcome stop(const MachinePath& path, bool forget, const Watch& watch) override;
     Outcome restart(const MachinePath& path, const Watch& watch) override;
