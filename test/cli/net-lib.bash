@@ -135,8 +135,9 @@ serve() { # NAMESPACE PORT
 class H(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers(); self.wfile.write(self.client_address[0].encode())
+server = http.server.HTTPServer(("", int(sys.argv[1])), H)
 print("ready", flush=True)
-http.server.HTTPServer(("", int(sys.argv[1])), H).serve_forever()' "$2" >"$dir/$1.$2" 2>&1 3>&- &
+server.serve_forever()' "$2" >"$dir/$1.$2" 2>&1 3>&- &
     echo $! >>"$dir/pids"
     eventually is_ready "$dir/$1.$2"
 }
