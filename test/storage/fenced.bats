@@ -14,6 +14,10 @@ setup_file() {
 }
 setup() { TOP=$BATS_FILE_TMPDIR/n1 SKY_TEST_UIDS=620000 vmdir=$TOP/state/vm/$machine; }
 teardown() {
+    local host
+    if [ -z "${BATS_TEST_COMPLETED:-}" ]; then
+        for host in n1 n2; do on "$host" what_was_said; done
+    fi
     ceph start mon
     ceph start osd.0
     drop n1 n2
@@ -30,6 +34,7 @@ teardown_file() {
         done
     done
 }
+what_was_said() { tail -n 20 "$vmdir/supervisor.log" "$vmdir/console.log" 2>/dev/null || true; }
 is_ready() { # HOST: starts it there
     run --separate-stderr on "$1" start
     [ "$(jq -r .state <<<"${lines[-1]}")" = ready ] || { echo "${lines[-1]}" && cat "$(log_of "$1")" && false; }
@@ -53,11 +58,11 @@ is_ready() { # HOST: starts it there
     # Its lock is taken, and the owner record knows it.
     [ "$(rbd lock ls --format json "$(image)" | jq -r '.[].address')" = "$(rbd status --format json "$(image)" | jq -r '.watchers[].address')" ]
     clients_of n1 | grep -qxF "$(rbd status --format json "$(image)" | jq -r '.watchers[].address')"
-    eventually 60 counts_more 0 5
+    eventually 120 counts_more 0 5
     run -0 vm stop <<<"$(request)"
     run -0 start '.volumes[0].size_mib = 24'
     [ "$(rbd info --format json "$(image)" | jq .size)" = $((24 << 20)) ]
-    eventually 60 counts_more 1 5
+    eventually 120 counts_more 1 5
     [ "$(last_of 0)" -gt 5 ]
     run -0 vm stop <<<"$(request)"
     run -0 start
@@ -86,7 +91,7 @@ is_ready() { # HOST: starts it there
 taken_over() { # what stands still: PID...
     local old before each clients
     old=$(storage_process n1)
-    eventually 60 counts_more 0 5
+    eventually 120 counts_more 0 5
     clients=$(clients_of n1)
     kill -STOP "$@"
     before=$(last_of 0)
@@ -95,13 +100,13 @@ taken_over() { # what stands still: PID...
         blocklisted "$each"
         grep -F "fenced: $each is cut off" "$(log_of n2)" | grep -qE 'it (holds the lock of|watches) alice\.infra\.www\.'
     done
-    eventually 60 counts_more 1 5
+    eventually 120 counts_more 1 5
     kill -CONT "$@" 2>/dev/null || true # some have gone, as their lookout saw it
     on n1 wait_for saw_the_end "$old"
     sleep 3
     [ "$(last_of 0)" -ge "$before" ]
     [ "$(last_of 0)" -le $((before + 1)) ] # the one write that was under way when we looked
-    eventually 60 counts_more 1 20
+    eventually 120 counts_more 1 20
     [ "$(storage_process n1)" != "$old" ]
 }
 saw_the_end() { [ ! -d "/proc/$1" ]; }
@@ -141,12 +146,12 @@ only_the_vm() { kill -KILL "$(supervisors)"; }
     ceph start mon
     eventually 90 is_up
     runner=$(of_uid 0)
-    eventually 60 counts_more 0 5
+    eventually 120 counts_more 0 5
     ceph stop mon
     sleep 2
     ceph start mon
     before=$(last_of 0)
-    eventually 60 counts_more 0 "$((before + 10))"
+    eventually 120 counts_more 0 "$((before + 10))"
     [ "$(of_uid 0)" = "$runner" ]
 }
 is_up() { [ "$(field state)" = ready ]; }
@@ -154,7 +159,7 @@ is_up() { [ "$(field state)" = ready ]; }
 @test "the verbs of sky-vm-run volume: the same as on files" {
     local copy=$BATS_TEST_TMPDIR/copy m=$machine
     start
-    eventually 60 counts_more 0 5
+    eventually 120 counts_more 0 5
     vm stop <<<"$(request)"
     [ "$(vm volume list | sort | head -n 1)" = "alice/infra/www count ceph 64 MiB" ]
     vm volume export "$m" count >"$copy"
@@ -162,7 +167,7 @@ is_up() { [ "$(field state)" = ready ]; }
     vm volume snapshot "$m" count first
     run -77 vm volume snapshot "$m" count first
     start
-    eventually 60 counts_more 1 5
+    eventually 120 counts_more 1 5
     run -75 vm volume restore "$m" count first
     vm stop <<<"$(request)"
     vm volume restore "$m" count first
@@ -174,7 +179,7 @@ is_up() { [ "$(field state)" = ready ]; }
     vm volume export "$m" count | cmp - "$copy"
     [ "$(vm volume list --json | jq -r 'select(.volume == "count") | .size_mib')" = 64 ]
     start
-    eventually 60 counts_more 1 5
+    eventually 120 counts_more 1 5
     vm stop <<<"$(request)"
     vm volume rm "$m" count
     [ "$(rbd ls)" = "$(image)" ]
