@@ -448,7 +448,7 @@ no_eio() { umount "$1" && kill "$memory"; }
     run sky restart storage/www
     [ "$status" -ne 0 ]
     flat
-    says "volume 'root' is in the registry and not on the storage: it is never made anew (bring its file back"
+    says "volume 'root' is in the registry and not on the storage: it is never made anew (bring it back"
     [ ! -e "$file" ]
     [ "$(page www)" = five ]
     mv "$BATS_TEST_TMPDIR/root.img" "$file"
