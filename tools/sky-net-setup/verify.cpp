@@ -196,9 +196,8 @@ std::vector<Verdict> verify_mode(const Config& config, const Host& host, const F
     }
     Plan plan = make_plan(config, std::move(machines), facts);
     for (Bridge& bridge : plan.bridges) {
-        if (mode == Mode::kVlan && bridge.name == ports[0].bridge) {
-            bridge.below = switch_name(config.prefix, "verify");
-        } else if (mode == Mode::kVlan && bridge.name == ports[2].bridge) {
+        const bool of_both = bridge.name == ports[0].bridge || bridge.name == ports[2].bridge;
+        if (mode == Mode::kVlan && of_both) {
             bridge.below = switch_name(config.prefix, "verify");
         }
     }

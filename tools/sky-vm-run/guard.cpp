@@ -210,7 +210,8 @@ int guard_life(const Vm& machine, const Started& started, GuardNeeds needs) {
         start_runner(runner, console.write.get());
     }
     drop_rest();
-    const pid_t lookout = start_lookout(std::move(volumes));
+    const pid_t lookout = start_lookout(volumes);
+    volumes.clear(); // they are the lookout's alone
     console.write.reset();
     ::close(STDIN_FILENO);
     ::close(STDERR_FILENO);

@@ -68,7 +68,7 @@ Config need_config(const Path& file, Steps& steps) {
     }
     const HostFacts facts = look_around();
     const std::string text = first_config(facts);
-    const Config config = parse_config(text, file);
+    Config config = parse_config(text, file);
     steps.step(fmt::format("write {}", file.string()), [&] {
         make_directories(file.parent_path(), 0755);
         atomic_write(file, text, {.mode = 0644});

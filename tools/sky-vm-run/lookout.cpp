@@ -33,7 +33,7 @@ std::vector<Fd> fenced_volumes(const Vm& vm, const Running& running) {
     return out;
 }
 
-pid_t start_lookout(std::vector<Fd> volumes) {
+pid_t start_lookout(const std::vector<Fd>& volumes) {
     if (volumes.empty()) {
         return 0;
     }

@@ -16,6 +16,6 @@ namespace sky::vm {
 /// Starts a process that reads a block of each volume every few seconds, past every cache, and ends
 /// as soon as the storage says that it cut us off. It needs nobody else's help for that, and hangs
 /// alone where the storage hangs. Returns its pid; 0: there is no such volume. Throws SysError.
-[[nodiscard]] pid_t start_lookout(std::vector<Fd> volumes);
+[[nodiscard]] pid_t start_lookout(const std::vector<Fd>& volumes);
 
 } // namespace sky::vm
