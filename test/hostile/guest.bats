@@ -7,7 +7,7 @@ load ../cli/net-lib
 # without FAMILY CHAIN PATTERN: the rules of that chain whose text begins so are gone, until the next `net boundary`.
 without() {
     local handles
-    handles=$(host nft -a list chain "$1" skn "$2" | sed -nE "s/^[[:space:]]*$3.* # handle ([0-9]+)$/\1/p")
+    handles=$(host nft -a list chain "$1" skn "$2" | sed -nE "/^[[:space:]]*$3/ s/.* # handle //p")
     [ -n "$handles" ] || { echo "no such rule: $3" >&2; host nft -a list chain "$1" skn "$2" >&2; return 1; }
     local each
     for each in $handles; do host nft delete rule "$1" skn "$2" handle "$each"; done
@@ -70,7 +70,7 @@ forged() {
     listen db eth0
     forged server from_tap_ip 'udp sport 67' ports=67:4000
     forged offer from_tap_ip 'udp dport 68' ports=4000:68
-    forged router from_tap drop kind=ipv6 to=33:33:00:00:00:01
+    forged router from_tap_ip6 '(iifname|icmpv6 type \{)' kind=ipv6 to=33:33:00:00:00:01
     forged tagged from_tap drop kind=vlan
 }
 
@@ -95,7 +95,7 @@ forged() {
     reach() { in_guest www curl -sS --max-time "$1" http://10.99.2.10/; }
     run ! reach 1
     # Three rules, each of which is enough.
-    local rules=('out_of_guest oifname @bridges' 'out_of_guest ip daddr @guests' 'to_guest ip daddr @masqueraded') kept rule
+    local rules=('out_of_guest oifname @guest_links' 'out_of_guest ip daddr @guests' 'to_guest ip daddr @masqueraded') kept rule
     for kept in "${rules[@]}"; do
         for rule in "${rules[@]}"; do
             [ "$rule" = "$kept" ] || without inet "${rule%% *}" "${rule#* }"

@@ -35,6 +35,9 @@ bool valid_name(std::string_view name) {
 }
 
 std::optional<std::vector<unsigned char>> decode(std::string_view base64) {
+    if (base64.empty()) {
+        return std::nullopt;
+    }
     std::vector<unsigned char> blob(base64.size());
     std::size_t size = 0;
     const char* end = nullptr;
