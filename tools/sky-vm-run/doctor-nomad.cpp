@@ -13,7 +13,6 @@ namespace sky::vm {
 namespace {
 
 constexpr std::chrono::seconds kPatience{5};
-const std::vector<int> kOldest{1, 10, 2};
 
 std::string text_at(const Json& object, const char* key) {
     const auto at = object.is_object() ? object.find(key) : object.end();
@@ -28,7 +27,7 @@ void check_client(const Config& config, nomad::Client& client, Report& report) {
             continue;
         }
         const auto version = text_at(node, "Version");
-        if (version_in(version) < kOldest) {
+        if (version_in(version) < std::vector<int>{1, 10, 2}) {
             report.bad(fmt::format("its agent here is {}", printable(version)),
                        "1.10.2 or newer is needed");
         }
