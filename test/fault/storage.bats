@@ -76,8 +76,11 @@ refused_for() {
     unmoved one
 }
 
+no_check() { ! pgrep -f "$SKY_HOST/usr/bin/sky-shell .* ensure --behind" >/dev/null; }
+
 @test "disk full: repositories" {
     started
+    eventually 60 no_check
     snapshot >"$BATS_FILE_TMPDIR/before"
     refused_for "$OWN/repos"
     says "No space left on device" # git's words
