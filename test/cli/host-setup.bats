@@ -184,7 +184,7 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
     run -77 setpriv --reuid "$ALICE" --regid "$ALICE" --init-groups sky-vm-run doctor
 }
 
-@test "rm refuses while there are volumes, and with --data leaves nothing; the uid is never given again" {
+@test "rm refuses while there are volumes, and then leaves nothing; the uid is never given again" {
     install -d "$TOP/state/volumes/$BOB/infra/www"
     : >"$TOP/state/volumes/$BOB/infra/www/root.img"
     run -77 sky-shell tenant rm "$BOB"

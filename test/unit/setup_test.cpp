@@ -2,6 +2,7 @@
 #include "catch.hpp"
 
 #include "sky-shell/keys.hpp"
+#include "sky-shell/tenant-end.hpp"
 
 #include <sky-vm-run/doctor.hpp>
 #include <sky-vm-run/host-plan.hpp>
@@ -43,6 +44,26 @@ TEST_CASE("what makes a host", "[setup]") {
     const auto cluster =
         vm::plan_host(some_config(R"(,"nomad":{"addresses":["https://n1:4646"]})"));
     CHECK(std::count(cluster.enabled.begin(), cluster.enabled.end(), "sky-lease.service") == 1);
+}
+
+TEST_CASE("a host that shares its storage by network does not wait for it before the network",
+          "[setup]") {
+    const auto early = [](const Config& config) {
+        return vm::plan_host(config).units.at(0).text.find("Before=network-pre.target") !=
+               std::string::npos;
+    };
+    CHECK(early(some_config()));
+    CHECK_FALSE(early(some_config(R"(,"shared":"/srv/skyflake")")));
+}
+
+TEST_CASE("what is left of a tenant: volumes that the registry knows, wherever they lie",
+          "[setup]") {
+    Registry registry;
+    registry.machines["alice.infra.www"].volumes["root"].storage_class = "ceph";
+    registry.kept["alice.infra.db"]["data"].host = "n2";
+    registry.kept["bob.infra.db"]["data"].storage_class = "ceph";
+    CHECK(shell::volumes_of(registry, Tenant::parse("alice")) ==
+          std::set<std::string>{"infra/db/data", "infra/www/root"});
 }
 
 TEST_CASE("sudo's rules fix whole command lines", "[setup]") {

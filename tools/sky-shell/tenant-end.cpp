@@ -87,8 +87,28 @@ std::string Left::text() const {
     return many(machines.size(), "machine") + ", " + many(volumes.size(), "volume");
 }
 
+std::set<std::string> volumes_of(const Registry& registry, const Tenant& tenant) {
+    std::set<std::string> out;
+    const auto take = [&](const std::string& joined, const auto& disks) {
+        const auto path = MachinePath::parse_joined(joined);
+        if (path.tenant == tenant) {
+            for (const auto& [name, disk] : disks) {
+                out.insert(fmt::format("{}/{}/{}", path.repo.str(), path.machine.str(), name));
+            }
+        }
+    };
+    for (const auto& [joined, machine] : registry.machines) {
+        take(joined, machine.volumes);
+    }
+    for (const auto& [joined, disks] : registry.kept) {
+        take(joined, disks);
+    }
+    return out;
+}
+
 Left what_is_left(const Config& config, const Tenant& tenant) {
     Left left;
+    left.volumes = volumes_of(load_registry(config.shared), tenant);
     const Path records = config.shared / "records" / tenant.str();
     for (const auto& repo : names_in(records)) {
         for (const auto& file : names_in(records / repo)) {
@@ -104,7 +124,7 @@ Left what_is_left(const Config& config, const Tenant& tenant) {
         for (const auto& repo : names_in(volumes)) {
             for (const auto& machine : names_in(volumes / repo)) {
                 for (const auto& file : names_in(volumes / repo / machine)) {
-                    left.volumes.push_back(
+                    left.volumes.insert(
                         fmt::format("{}/{}/{}", repo, machine, Path(file).stem().string()));
                 }
             }
@@ -126,8 +146,10 @@ void end_tenant(const Config& config, const Tenant& tenant) {
                               .run();
         const auto still = what_is_left(config, tenant);
         if (swept != 0 || !still.empty()) {
-            fail(ExitCode::kBusy, "'{}' still has {} (say it again later)", tenant.str(),
-                 still.text());
+            fail(ExitCode::kBusy,
+                 "'{}' still has {} (files on another host go there: sky-vm-run gc --tenant {} "
+                 "--grace 0 --keep 0; then say it again)",
+                 tenant.str(), still.text(), tenant.str());
         }
     }
     end_processes(config.tenant(tenant).uid);

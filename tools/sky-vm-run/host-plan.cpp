@@ -32,16 +32,15 @@ HostFile unit(const Config& config, std::string_view name, const std::string& te
     return {fmt::format("/etc/systemd/system/{}-{}", config.prefix, name), kMadeHere + text};
 }
 
-/// Before anybody comes in: directories, accounts, what tenants' processes may reach. Keys count
-/// while it is up.
+/// Before anybody comes in, unless it waits for the network itself, for what hosts share:
+/// directories, accounts, what tenants' processes may reach. Keys count while it is up.
 std::string host_unit(const Config& config) {
+    const bool alone = config.shared == config.state;
     return fmt::format(
         R"([Unit]
 Description=Skyflake: directories, and the rules that keep tenants and machines off this host
 After=nftables.service
-Before=network-pre.target ssh.service
-Wants=network-pre.target
-RequiresMountsFor={}
+{}RequiresMountsFor={}
 
 [Service]
 Type=oneshot
@@ -54,8 +53,8 @@ ExecStart=/bin/ln -sfn {} {}
 [Install]
 WantedBy=multi-user.target
 )",
-        config.shared == config.state ? config.state.string()
-                                      : config.state.string() + " " + config.shared.string(),
+        alone ? "Before=network-pre.target ssh.service\nWants=network-pre.target\n" : "",
+        config.state.string() + (alone ? "" : " " + config.shared.string()),
         keys_link(config).parent_path().filename().string(),
         call(config, "sky-vm-run", "host-start"), call(config, "sky-net-setup", "boundary"),
         (config.shared / "authorized_keys").string(), keys_link(config).string());
