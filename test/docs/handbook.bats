@@ -13,11 +13,13 @@ setup_file() {
     rm -rf "$T"/etc/skyflake "$T"/etc/{sudoers.d,ssh/sshd_config.d,modules-load.d}/*sky*
     sed -i '/^alice:/d' "$T"/etc/{passwd,shadow,group,gshadow}
     cmake --install "$SKY_BUILD" --prefix "$T/local" --strip >/dev/null
-    unshare --mount --net --propagation private sleep infinity 3>&- &
+    # Its mounts are made from within, never by a neighbour: whoever enters before it has left the host's namespace mounts there.
+    T=$T unshare --mount --net --propagation private bash -euc '
+        for each in etc lib:var/lib run local:usr/local; do mount --bind "$T/${each%:*}" "/${each#*:}"; done
+        : >"$T/ready"
+        exec sleep infinity' 3>&- &
     export HOST=$!
-    for each in etc lib:var/lib run local:usr/local; do
-        until nsenter -t "$HOST" -m mount --bind "$T/${each%:*}" "/${each#*:}" 2>/dev/null; do sleep 0.1; done
-    done
+    until [ -e "$T/ready" ]; do kill -0 "$HOST" && sleep 0.1; done
     inside 'mkdir -p /run/sshd && hostname -b n1 2>/dev/null; ip link set lo up
         [ -e /etc/ssh/ssh_host_ed25519_key ] || ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/ssh_host_ed25519_key
         ssh-keygen -q -t ed25519 -N "" -C alice@laptop -f /run/alice'
