@@ -49,6 +49,7 @@ teardown() {
         if [ -e "$each" ]; then kill "$(cat "$each")" 2>/dev/null || true; fi
     done
     for each in $(ip netns list | awk -v n="$n-" 'index($1, n) == 1 { print $1 }'); do
+        ip netns pids "$each" | xargs -r kill -KILL # routers, too
         ip netns del "$each"
     done
 }
@@ -152,7 +153,7 @@ dhcp() { # NAME
     cat >"$dir/udhcpc" <<'S'
 #!/bin/sh
 [ "$1" = bound ] || exit 0
-ip addr flush dev "$interface" scope global && ip addr add "$ip/$mask" dev "$interface"
+ip -4 addr flush dev "$interface" scope global && ip addr add "$ip/$mask" dev "$interface"
 ip route replace default via "$router"
 [ -z "$mtu" ] || ip link set "$interface" mtu "$mtu"
 echo "bound $ip/$mask router=$router mtu=$mtu dns=$dns"
