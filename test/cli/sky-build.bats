@@ -328,9 +328,9 @@ s.serve_forever()' >"$top/port" 2>"$top/hits" 3>&- &
     flake '{ www = { text = let
         l = builtins.genList (x: x) 10000; sum = f: builtins.foldl'"'"' (a: _: f a) 0 l;
         in toString (sum (a: sum (b: sum (c: c + 1)))); }; db = { run = "while :; do :; done"; }; }'
-    jq '.cell.eval_s = 2 | .cell.build_s = 2' "$SKY_CONFIG" >"$top/config.new"
+    jq '.cell.eval_s = 6 | .cell.build_s = 2' "$SKY_CONFIG" >"$top/config.new"
     SKY_CONFIG=$top/config.new run -1 push www db
-    [ "$(of www .error.text)" = "evaluation took longer than 2 s" ]
+    [ "$(of www .error.text)" = "evaluation took longer than 6 s" ]
     [ "$(of db .error.text)" = "the build took longer than 2 s" ]
     flake '{ www = { run = "while :; do echo loud >&2; done"; }; }' # output does not put it off
     SKY_CONFIG=$top/config.new run -1 push www
