@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # The handbook: it builds without a warning, its manual pages are the tools', and the chapter of the first host on Debian is
-# carried out as it stands, by root in namespaces with an /etc, /run, /var/lib and /usr/local of their own.
+# carried out as it stands, by root in namespaces (mount, pid, net, uts) with an /etc, /run, /var/lib and /usr/local of their own.
 # shellcheck disable=SC2154,SC2016 # bats' run sets output; scripts for the namespaces
 bats_require_minimum_version 1.5.0
 
@@ -14,21 +14,31 @@ setup_file() {
     sed -i '/^alice:/d' "$T"/etc/{passwd,shadow,group,gshadow}
     cmake --install "$SKY_BUILD" --prefix "$T/local" --strip >/dev/null
     # Its mounts are made from within, never by a neighbour: whoever enters before it has left the host's namespace mounts there.
-    T=$T unshare --mount --net --propagation private bash -euc '
+    T=$T unshare --mount --net --uts --pid --fork --kill-child --mount-proc --propagation private bash -euc '
         for each in etc lib:var/lib run local:usr/local; do mount --bind "$T/${each%:*}" "/${each#*:}"; done
+        hostname n1
+        echo its own >/etc/sky-docs
         : >"$T/ready"
         exec sleep infinity' 3>&- &
-    export HOST=$!
-    until [ -e "$T/ready" ]; do kill -0 "$HOST" && sleep 0.1; done
-    inside 'mkdir -p /run/sshd && hostname -b n1 2>/dev/null; ip link set lo up
+    export UNSHARE=$! HOST
+    until [ -e "$T/ready" ]; do
+        kill -0 "$UNSHARE" || return 1
+        sleep 0.1
+    done
+    HOST=$(pgrep -P "$UNSHARE")
+    inside 'mkdir -p /run/sshd; ip link set lo up
         [ -e /etc/ssh/ssh_host_ed25519_key ] || ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/ssh_host_ed25519_key
         ssh-keygen -q -t ed25519 -N "" -C alice@laptop -f /run/alice'
 }
 teardown_file() {
-    [ -z "${HOST:-}" ] || kill "$HOST"
+    [ -z "${UNSHARE:-}" ] || kill -KILL "$UNSHARE" # and with it whatever runs in there
+    [ -z "${HOST:-}" ] || while [ -e "/proc/$HOST" ]; do sleep 0.1; done
     rm -rf --one-file-system "$T"
 }
-inside() { nsenter -t "$HOST" -m -n env -u SKY_CONFIG PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin bash -euc "cd /run; $1" </dev/null 3>&-; }
+inside() { # never on the computer itself
+    nsenter -t "$HOST" -m -n -u -p env -u SKY_CONFIG PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
+        bash -euc "[ -e /etc/sky-docs ]; cd /run; $1" </dev/null 3>&-
+}
 block() { # PAGE N: the text of its Nth block of commands
     awk -v n="$2" '/^```sh$/ { on = ++count == n; next } /^```/ { on = 0 } on' "$SKY_SOURCE/doc/$1"
 }
