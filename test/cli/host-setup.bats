@@ -24,7 +24,7 @@ setup_file() {
 setup() { [ "$(id -u)" = 0 ] || skip "needs root: it makes accounts"; PATH=$TOP/bin:$PATH ALICE=$P-alice BOB=$P-bob; }
 teardown_file() {
     [ "$(id -u)" = 0 ] || return 0
-    [ ! -e "$SKY_CONFIG" ] || "$TOP/bin/sky-vm-run" host-setup --undo --data >/dev/null
+    [ ! -e "${TOP:?}/etc/config.json" ] || "$TOP/bin/sky-vm-run" host-setup --undo --data >/dev/null
     rm -rf "$TOP" "/etc/modules-load.d/$P-skyflake.conf"
 }
 

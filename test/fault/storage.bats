@@ -29,7 +29,7 @@ setup_file() {
 setup() { cd "$WORK" || return; }
 teardown_file() {
     drop_machines
-    umount -l "$STATE/$OWN"/* "$STATE"/*/"$(account alice)" "$STATE"/{gcroots,deployments,records,vm,volumes} 2>/dev/null || true
+    umount -l "${STATE:?}/${OWN:?}"/* "$STATE"/*/"$(account alice)" "$STATE"/{gcroots,deployments,records,vm,volumes} 2>/dev/null || true
 }
 
 # small PART MIB: a part of the state gets a filesystem of its own.

@@ -44,12 +44,9 @@ make_host() { # N
 
 teardown() {
     local each
-    if [ -e "$dir/pids" ]; then xargs kill <"$dir/pids" 2>/dev/null || true; fi
-    for each in "$dir"/h?/net/*.pid; do
-        if [ -e "$each" ]; then kill "$(cat "$each")" 2>/dev/null || true; fi
-    done
+    [ -n "${n:-}" ] || return 0
     for each in $(ip netns list | awk -v n="$n-" 'index($1, n) == 1 { print $1 }'); do
-        ip netns pids "$each" | xargs -r kill -KILL # routers, too
+        ip netns pids "$each" | xargs -r kill -KILL # all that was begun, dnsmasq and routers, too
         ip netns del "$each"
     done
 }
@@ -105,7 +102,6 @@ behind() { # FILE COMMAND...: goes on, its output in FILE
     local file=$1
     shift
     "$@" >"$file" 2>&1 3>&- &
-    echo $! >>"$dir/pids"
     last_pid=$!
 }
 

@@ -48,7 +48,7 @@ honest='honest-arp honest-ip honest-ip6 honest-nd '
     done
     # While rules are loaded again and again, nothing slips through either.
     hear c
-    behind /dev/null bash -c "until [ -e $dir/enough ]; do ip netns exec $n-h1 $tool --config $dir/h1.json boundary; done"
+    behind /dev/null on 1 bash -c "until [ -e $dir/enough ]; do $tool --config $dir/h1.json boundary; done"
     for _ in {1..20}; do forge a c; done 2>/dev/null
     touch "$dir/enough"
     wait "$last_pid" 2>/dev/null || true # none is loading them any more

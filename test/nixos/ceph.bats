@@ -29,9 +29,12 @@ EOF
 }
 
 teardown_file() {
-    local each
+    local each pid
     for each in "$DIR"/run/*.pid; do
-        if [ -e "$each" ]; then kill -KILL "$(cat "$each")" || true; fi
+        if [ -e "$each" ]; then
+            pid=$(cat "$each")
+            [[ $(readlink "/proc/$pid/exe") != */ceph-* ]] || kill -KILL "$pid"
+        fi
     done
 }
 

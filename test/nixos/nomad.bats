@@ -35,6 +35,7 @@ start() {
 stop() {
     local pid
     pid=$(cat "$DIR/nomad.pid") || return 0
+    rm "$DIR/nomad.pid"
     kill -KILL "$pid" 2>/dev/null || true
     while [ -d "/proc/$pid" ]; do sleep 0.1; done
 }
