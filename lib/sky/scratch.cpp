@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <memory>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -23,7 +24,9 @@ void remove_at(int parent, const char* name) noexcept {
     // A path descriptor can be had of a directory that we may not read yet.
     const Fd path(::openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (path) {
-        [[maybe_unused]] const int changed = ::fchmodat(parent, name, 0700, 0);
+        // By the descriptor: under the name there may be a link by now.
+        const auto opened = fmt::format("/proc/self/fd/{}", path.get());
+        [[maybe_unused]] const int changed = ::chmod(opened.c_str(), 0700);
         Fd readable(::openat(path.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
         if (const std::unique_ptr<DIR, Freed<::closedir>> dir{
                 readable ? ::fdopendir(readable.release()) : nullptr}) {
