@@ -125,6 +125,24 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
     ssh-keygen -lf "/run/$P-host/keys/$ALICE"
 }
 
+@test "who had to wait for another judges by what is there then" {
+    exec {turn}<>"$TOP/state/tenants.lock"
+    flock "$turn"
+    sky-shell tenant key add "$BOB" late "$TOP/two.pub" {turn}>&- 3>&- 2>"$TOP/said" &
+    late=$!
+    sleep 1 # by then it waits
+    cp -p "$TOP/state/tenants.json" "$TOP/before"
+    jq -c --arg t "$BOB" 'del(.tenants[$t])' "$TOP/before" >"$TOP/state/tenants.json"
+    cp "/run/$P-host/keys/$BOB" "$TOP/keys"
+    exec {turn}>&-
+    code=0
+    wait "$late" || code=$?
+    [ "$code" = 77 ]
+    cp -p "$TOP/before" "$TOP/state/tenants.json"
+    grep "no tenant '$BOB'" "$TOP/said"
+    cmp "/run/$P-host/keys/$BOB" "$TOP/keys"
+}
+
 @test "suspend shuts the door with a sentence, resume opens it" {
     as_bob() { setpriv --reuid "$BOB" --regid "$BOB" --init-groups sky-shell -c "$@"; }
     sky-shell tenant suspend "$BOB" "the bill of May"

@@ -9,6 +9,7 @@
 #include <sky/scratch.hpp>
 #include <sky/state.hpp>
 
+#include <cerrno>
 #include <csignal>
 #include <dirent.h>
 #include <nlohmann/json.hpp>
@@ -22,12 +23,16 @@ namespace {
 
 using Path = std::filesystem::path;
 
-/// The names in a directory of ours; none if it is not there.
+/// The names in a directory of ours; none if it is not there. One that can not be read is not
+/// taken for empty.
 std::set<std::string> names_in(const Path& directory) {
     std::set<std::string> names;
-    std::error_code none;
-    for (const auto& entry : std::filesystem::directory_iterator(directory, none)) {
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
         names.insert(entry.path().filename().string());
+    }
+    if (error && error.value() != ENOENT && error.value() != ENOTDIR) {
+        throw SysError(error.value(), fmt::format("cannot list '{}'", directory.string()));
     }
     return names;
 }

@@ -51,9 +51,10 @@ struct Words {
 /// Whoever changes tenants.json: root, one at a time, with the storage there.
 class Register {
   public:
-    explicit Register(Cli& cli) : config_(need(cli)), lock_(take(config_)) {
-        tenants_ = read_tenants(config_.shared).value_or(Tenants{});
-    }
+    /// What counts is what is there once it is this one's turn.
+    explicit Register(Cli& cli)
+        : lock_(take(need(cli))), config_(load_config(cli.config_file().string())),
+          tenants_(read_tenants(config_.shared).value_or(Tenants{})) {}
     [[nodiscard]] const Config& config() const { return config_; }
     [[nodiscard]] Tenants& tenants() { return tenants_; }
     void save() const {
@@ -75,8 +76,8 @@ class Register {
                           std::chrono::seconds(60));
     }
 
-    const Config& config_;
     Lock lock_;
+    Config config_;
     Tenants tenants_;
 };
 
