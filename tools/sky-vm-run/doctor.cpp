@@ -40,7 +40,7 @@ Findings examine(const std::filesystem::path& file, const DoctorOptions& options
     const auto look = [&](const char* at, const auto& check) {
         try {
             check();
-        } catch (const Error& e) { // what can not be looked at must not hide the rest
+        } catch (const std::exception& e) { // what can not be looked at must not hide the rest
             Report(findings, at).bad(e.what(), "mend that and look again");
         }
     };

@@ -13,6 +13,7 @@
 #include <sky/state.hpp>
 
 #include <array>
+#include <charconv>
 #include <csignal>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
@@ -92,7 +93,14 @@ void reload_sshd() {
     if (with_systemd()) {
         run_program("systemctl", {"reload-or-restart", "ssh.service"});
     } else if (const auto text = read_file_if_exists("/run/sshd.pid", 32)) {
-        ::kill(std::stoi(*text), SIGHUP);
+        int pid = 0;
+        std::from_chars(text->data(), text->data() + text->size(), pid);
+        std::error_code none; // what a stop left may name anybody by now
+        if (pid > 1 &&
+            std::filesystem::read_symlink(fmt::format("/proc/{}/exe", pid), none).stem() ==
+                "sshd") {
+            ::kill(pid, SIGHUP);
+        }
     }
 }
 
