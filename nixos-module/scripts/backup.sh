@@ -61,6 +61,6 @@ mv "$new" "$dir/$host-$(date -u +%Y%m%dT%H%M%SZ)"
 sync -f "$dir"
 
 # The oldest go, once the new one is whole.
-find "$dir" -mindepth 1 -maxdepth 1 -type d -name "$host-[0-9]*Z" | sort -r | tail -n "+$((keep + 1))" | while read -r old; do
+find "$dir" -mindepth 1 -maxdepth 1 -type d -name "$host-[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]T*Z" | sort -r | tail -n "+$((keep + 1))" | while read -r old; do
     rm -rf "$old"
 done

@@ -102,10 +102,12 @@ with() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-$1.token") nomad "${@:2}"; }
     # What only root reads is in nobody's archive, whatever a tenant's directory leads to.
     (umask 077 && mkdir "$DIR/roots" && echo "of root" >"$DIR/roots/file")
     ln -s "$DIR/roots" "$tree/tenants/bob/repos/away.git"
+    mkdir "$DIR/backups/n1-2-20200101T000000Z" # another host's, which may be called so
     for n in 1 2 3; do
         backup
         sleep 1.1
     done
+    rmdir "$DIR/backups/n1-2-20200101T000000Z"
     [ "$(find "$DIR/backups" -mindepth 1 -type d -name 'n1-*' | wc -l)" = 2 ]
     [ -z "$(find "$DIR/backups" -mindepth 1 -perm /077 ! -name skyflake-backup ! -path '*/storage.json' ! -path '*/tenants.json' ! -path '*/config.json')" ]
     newest=$(find "$DIR/backups" -name 'n1-*' | sort | tail -n 1)
