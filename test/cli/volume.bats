@@ -61,6 +61,12 @@ has() { [ "$(head -c "${#1}" "$disk")" = "$1" ]; }
     put exported
     vm volume export "$m" root >"$BATS_TEST_TMPDIR/copy"
     cmp "$disk" "$BATS_TEST_TMPDIR/copy"
+    run -64 script -qec "$SKY_BIN/sky-vm-run --config $TOP/config.json volume export $m root" /dev/null # a terminal
+    [[ $output == *"not shown on a terminal"* ]]
+    run -65 vm volume import "$m" root </dev/null # of a pipe that failed before it began
+    [[ $output == *"is as it was"* ]]
+    cmp "$disk" "$BATS_TEST_TMPDIR/copy"
+    [ -z "$(find "$TOP/state/volumes" -name '*.new')" ]
     put changed.
     (cat "$BATS_TEST_TMPDIR/copy" && head -c 1048576 /dev/zero) | vm volume import "$m" root
     has exported

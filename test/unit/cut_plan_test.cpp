@@ -77,4 +77,14 @@ TEST_CASE("what rbd prints is read strictly", "[vm][fence]") {
         CHECK_THROWS_AS(parse_watchers(bad), Error);
     }
     CHECK_THROWS_AS(parse_lockers(R"([{"id":"a","locker":"b","address":"0.0.0.0/0"}])"), Error);
+    for (const char* option : {"--log-file=/etc/cron.d/x", "-c", "", "a\\n"}) {
+        CHECK_THROWS_AS(
+            parse_lockers(fmt::format(
+                R"([{{"id":"{}","locker":"client.41","address":"10.0.0.1:0/111"}}])", option)),
+            Error);
+        CHECK_THROWS_AS(
+            parse_lockers(fmt::format(
+                R"([{{"id":"auto 7","locker":"{}","address":"10.0.0.1:0/111"}}])", option)),
+            Error);
+    }
 }

@@ -5,6 +5,7 @@
 #include <sky/json.hpp>
 #include <sky/process.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -37,6 +38,17 @@ std::string address_in(const Json& value) {
     return text;
 }
 
+/// Whoever has a key of the pool named it, and it becomes an argument of rbd's, never an option.
+std::string word_in(const Json& value, const char* key) {
+    auto text = member(value, key, Json::value_t::string).get<std::string>();
+    const auto plain = [](unsigned char c) { return c >= 0x20 && c < 0x7f; };
+    if (text.empty() || text.front() == '-' || !std::all_of(text.begin(), text.end(), plain)) {
+        fail(ExitCode::kData, "ceph's answer: {}: '{}' is not a lock's (see rbd lock ls)", key,
+             printable(text, 64));
+    }
+    return text;
+}
+
 /// What it said last that says something.
 std::string last_line(std::string text) {
     while (!text.empty() && text.back() == '\n') {
@@ -63,8 +75,8 @@ std::vector<Locker> parse_lockers(std::string_view json) {
         fail(ExitCode::kData, "rbd lock ls: expected an array");
     }
     for (const auto& each : value) {
-        out.push_back({.id = member(each, "id", Json::value_t::string).get<std::string>(),
-                       .client = member(each, "locker", Json::value_t::string).get<std::string>(),
+        out.push_back({.id = word_in(each, "id"),
+                       .client = word_in(each, "locker"),
                        .address = address_in(each)});
     }
     return out;
@@ -222,6 +234,10 @@ void CephPool::import_from(const std::string& image, int in) const {
                          .run();
     if (code != 0) {
         fail(ExitCode::kIo, "rbd import ended with {}, pool '{}'", code, of_.pool);
+    }
+    if (size(fresh).value_or(0) == 0) { // a pipe whose first end failed
+        remove(fresh);
+        fail(ExitCode::kData, "nothing came on stdin: image '{}' is as it was", image);
     }
     remove(image); // a crash here leaves the new one beside, and no empty one
     rbd_well({"rename", in_pool(fresh), in_pool(image)}, kChange);

@@ -93,10 +93,15 @@ void copy_whole(const fs::path& from, const fs::path& to) {
     const fs::path fresh = temporary(to);
     ::unlink(fresh.c_str());
     const Fd out = open_file(fresh, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-    if (::ioctl(out.get(), FICLONE, in.get()) != 0) {
-        pour(in.get(), out.get(), true);
+    try {
+        if (::ioctl(out.get(), FICLONE, in.get()) != 0) {
+            pour(in.get(), out.get(), true);
+        }
+        put_in_place(out, fresh, to);
+    } catch (...) { // where the disk is full, half a copy would keep it so
+        ::unlink(fresh.c_str());
+        throw;
     }
-    put_in_place(out, fresh, to);
 }
 
 /// Removes what a crash left.
@@ -262,6 +267,10 @@ std::uint64_t DirectoryDriver::import_from(const Volume& name, int in) const {
     const fs::path fresh = temporary(file);
     const Fd fd = open_file(fresh, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
     const auto bytes = pour(in, fd.get(), true);
+    if (bytes == 0) { // a pipe whose first end failed
+        ::unlink(fresh.c_str());
+        fail(ExitCode::kData, "nothing came on stdin: volume '{}' is as it was", name.str());
+    }
     put_in_place(fd, fresh, file);
     remove_snapshots(name);
     return bytes;

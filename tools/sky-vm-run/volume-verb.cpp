@@ -180,6 +180,9 @@ int volume_verb(const Config& config, const VolumeOrder& order, int in, int out)
     } else if (order.verb == "restore") {
         driver->restore(name, Volume::parse(order.snapshot));
     } else if (order.verb == "export") {
+        if (::isatty(out) == 1) { // a guest's bytes would be orders to it
+            fail(ExitCode::kUsage, "a volume is not shown on a terminal (say where to: > FILE)");
+        }
         driver->export_to(name, out);
     } else if (order.verb == "import") {
         const auto bytes = driver->import_from(name, in);
