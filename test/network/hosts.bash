@@ -180,6 +180,13 @@ hear() { # NAME...
         eventually is_ready "$dir/$each.heard"
     done
 }
+watch() { # NAME...: what they are told by ARP, ND and routers, in NAME.seen
+    local each
+    for each; do
+        behind "$dir/$each.seen" ip netns exec "$n-$each" "$guest" watch eth0
+        eventually is_ready "$dir/$each.seen"
+    done
+}
 heard() { eventually grep -q last "$dir/$1.heard" && grep -vE 'ready|last' "$dir/$1.heard" | sort | tr '\n' ' '; } # NAME
 forge() { # FROM TO [NEXT [REACH]]: to whose MAC IP goes and whose MAC the rest, TO's unless given
     local from=$1 to=$2

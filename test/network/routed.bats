@@ -48,6 +48,7 @@ router() { # HOST bird|frr: BGP with the two others, of the routes that have our
 knows() { on "$1" ip route show "$(address "$2")" | grep -q via; }      # HOST NAME
 knows6() { on "$1" ip -6 route show "$(address6 "$2")" | grep -q via; } # HOST NAME
 tells6() { on 2 vtysh --vty_socket "$dir/h2.router" -c 'show bgp ipv6 unicast' | grep -qF "$(address6 "$1")/128"; } # NAME
+died() { ! kill -0 "$(cat "$dir/h$1/net/skwb1.pid")"; }          # HOST
 forgot() { ! knows "$1" "$2"; }
 
 @test "routed: a machine has a route to itself and no segment; bird and FRR tell the others of it" {
@@ -93,6 +94,32 @@ forgot() { ! knows "$1" "$2"; }
     stop 3 b && stop 3 c && stop 3 x && stop 1 a
     for h in 1 3; do [ -z "$(leftovers $h)" ]; done
     eventually forgot 2 a
+}
+
+@test "routed: every machine is told of its gateway unasked, on its host's one link to it" {
+    configure "$routed"
+    start 1 a b c
+    for each in a b c; do # from here on they ask nobody
+        ip -n "$n-$each" link set eth0 down
+        in_guest $each sysctl -qw net.ipv6.conf.eth0.router_solicitations=0
+        ip -n "$n-$each" link set eth0 up
+        watch $each
+    done
+    kill "$(cat "$dir/h1/net/skwb1.pid")"
+    eventually died 1
+    net 1 boundary # a dnsmasq that died comes back
+    for each in a b c; do
+        eventually grep -q '^ra fe80::1 180$' "$dir/$each.seen"
+        run ! grep rs "$dir/$each.seen"
+        [ "$(in_guest $each ip -6 route show default | grep -c 'via fe80::1 dev eth0 proto ra')" = 1 ]
+        eventually settled $each
+    done
+    in_guest a ping -6 -n -q -c1 -W2 "$(address6 c)"
+    in_guest a busybox nslookup c.infra fd99::1:0:0:0:1 | grep -qi "$(address6 c)" # which is on another link of the host
+    # Who leaves is advertised to no more, who stays is.
+    stop 1 b
+    eventually grep -q '^bridge-interface=skwb1,skwt1x0$' "$dir/h1/net/skwb1.conf"
+    run ! grep skwt2x0 "$dir/h1/net/skwb1.conf"
 }
 
 @test "routed: whatever a machine forges, in either direction, on its host and on others, is heard nowhere" {

@@ -181,9 +181,12 @@ std::string render_dns_conf(const Bridge& bridge, const DnsFiles& files, const s
     line("pid-file", plain(files.pid.string()));
     line("interface", bridge.name);
     line("except-interface", "lo");
-    if (bridge.mode == Mode::kRouted) { // each tap has the gateway's address too, once it is there
+    if (bridge.mode == Mode::kRouted) {
+        // What comes from a tap is taken as if it came from the link that has the prefix; what that
+        // advertises goes to each of them, by itself too.
         for (const std::string& tap : bridge.taps) {
             line("interface", tap);
+            line("bridge-interface", fmt::format("{},{}", bridge.name, tap));
         }
         text += "bind-dynamic\n";
     } else {
@@ -213,10 +216,7 @@ std::string render_dns_conf(const Bridge& bridge, const DnsFiles& files, const s
         text += "enable-ra\n";
         line("dhcp-range",
              bridge.ipv6 + (bridge.mode == Mode::kRouted ? ",ra-only,off-link" : ",ra-only"));
-        for (const std::string& link :
-             bridge.mode == Mode::kRouted ? bridge.taps : std::vector<std::string>{bridge.name}) {
-            line("ra-param", fmt::format("{},mtu:{},60", link, bridge.mtu));
-        }
+        line("ra-param", fmt::format("{},mtu:{},60", bridge.name, bridge.mtu));
     }
     return text + "no-ping\nquiet-dhcp\n";
 }

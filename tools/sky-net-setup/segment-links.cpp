@@ -10,7 +10,8 @@ namespace sky::net {
 namespace {
 
 /// This host's addresses on a link whose guests it serves. `prefix`: 32 where no neighbour is
-/// there.
+/// there. On a routed tap IPv6 has the link-local one alone: dnsmasq advertises a prefix from one
+/// link that has it, and that shall be the segment's, whose word it takes to all taps.
 void give_addresses(Links& links, const std::string& link, const Bridge& bridge,
                     std::uint32_t prefix) {
     set_link_sysctl("ipv4", link, "arp_ignore", "1"); // no other address of ours
@@ -20,7 +21,9 @@ void give_addresses(Links& links, const std::string& link, const Bridge& bridge,
     set_link_sysctl("ipv6", link, "disable_ipv6", bridge.ipv6.empty() ? "1" : "0");
     if (!bridge.ipv6.empty()) {
         links.ensure_address(link, kGatewayLocal, 64);
-        links.ensure_address(link, ipv6_gateway(bridge.ipv6), 64, prefix == 32);
+        if (link == bridge.name) {
+            links.ensure_address(link, ipv6_gateway(bridge.ipv6), 64, prefix == 32);
+        }
     }
 }
 
