@@ -36,7 +36,7 @@ let
         Whether all tenants have one segment together, instead of one each.
       '';
       tenants = option (types.nullOr (types.listOf sky.types.shortName)) null [ "alice" ] ''
-        Who may use it; null: everybody.
+        Who may use it, tenants added by `sky-shell tenant add` too; null: everybody.
       '';
       ipv4 = mkOption {
         type = sky.types.cidr4;
@@ -138,10 +138,6 @@ in
         {
           assertion = network.mode == "vxlan" -> cfg.nodes != { };
           message = "skyflake.networks.${name}.mode: vxlan is between the hosts of skyflake.nodes";
-        }
-        {
-          assertion = network.tenants == null || lib.all (tenant: cfg.users ? ${tenant}) network.tenants;
-          message = "skyflake.networks.${name}.tenants: one is not of skyflake.users";
         }
       ]) cfg.networks
     )

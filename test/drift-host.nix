@@ -472,7 +472,6 @@ in
       networks.default = {
         mode = "vlan";
         ipv4 = "10.88.0.0/16";
-        tenants = [ "nobody" ];
       };
       nomad = {
         enable = true;

@@ -96,14 +96,16 @@ void read_mode(Fields& f, NetworkConfig& network) {
     }
 }
 
-void read_tenants_of(Fields& f, NetworkConfig& network, const Config& config) {
+/// Names, of tenants that are added later too: one that nobody has opens nothing to anybody, and a
+/// tenant who is removed does not make a configuration wrong.
+void read_tenants_of(Fields& f, NetworkConfig& network) {
     if (!f.has("tenants")) {
         return;
     }
     network.tenants.emplace();
     f.each("tenants", [&](const Json& value, const std::string& path) {
         const std::string name = value.is_string() ? value.get<std::string>() : "";
-        if (!Tenant::valid(name) || !config.tenants.contains(Tenant::parse(name))) {
+        if (!Tenant::valid(name)) {
             fail(ExitCode::kConfig, "{}: expected the name of a tenant", path);
         }
         network.tenants->insert(Tenant::parse(name));
@@ -146,7 +148,7 @@ void read_mode_keys(Fields& f, NetworkConfig& network) {
     }
 }
 
-NetworkConfig read_network(const Json& value, const std::string& path, const Config& config) {
+NetworkConfig read_network(const Json& value, const std::string& path) {
     Fields f(value, path, kCode);
     NetworkConfig network;
     read_mode(f, network);
@@ -176,7 +178,7 @@ NetworkConfig read_network(const Json& value, const std::string& path, const Con
             network.dns.push_back(server.get<std::string>());
         },
         true);
-    read_tenants_of(f, network, config);
+    read_tenants_of(f, network);
     read_mode_keys(f, network);
     f.done();
     return network;
@@ -222,7 +224,7 @@ void read_networks(Fields& top, Config& config) {
                 fail(ExitCode::kConfig, "{}: not a name (use a-z 0-9 -, start with a letter)",
                      path);
             }
-            config.networks.emplace(Network::parse(name), read_network(value, path, config));
+            config.networks.emplace(Network::parse(name), read_network(value, path));
         },
         true);
     check_ids(config);

@@ -61,6 +61,26 @@ load hosts
     [[ $output == *"no network 'default' for 'alice/infra/a'"* ]]
 }
 
+@test "bridge: a network is for tenants who are added later as well, and a name that nobody has opens nothing" {
+    configure '{"tenants":["carol"]}'
+    for h in 1 2; do 
+        sed -i 's/"v": 1,/"v": 1, "tenant_uids": { "first": 64100, "count": 10 },/' "$dir/h$h.json"
+        net $h --check-config
+    done
+    box x
+    for name in a x; do
+        [ -e "$dir/$name.pid" ] || box $name
+        run -77 up 1 $name
+        [[ $output == *"no network 'default' for '"* ]]
+    done
+    sed -i "s/bob/carol/" "$dir/shared/registry.json"
+    echo '{"v":1,"next_uid":64101,"tenants":{"carol":{"uid":64100,"quota":{}}},"suspended":{}}' >"$dir/shared/tenants.json"
+    chmod 644 "$dir/shared/tenants.json"
+    request x | sed 's/bob/carol/' | net 1 up
+    run -77 up 1 a
+    [ "$(links 1 | grep -c t)" = 0 ] # prepared, in the sandbox
+}
+
 @test "bridge: what is behind the operator's link is on the segment, whose MTU is the link's" {
     ip -n "$n-h1" link add tap0 type veth peer name far netns "$n-under" # as OpenVPN's
     ip -n "$n-h1" link set tap0 mtu 1410

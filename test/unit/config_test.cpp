@@ -155,7 +155,10 @@ TEST_CASE("networks: each mode has what it needs, and nothing else") {
           "networks.default.uplink: expected mode \"vlan\", or \"bridge\" and shared, beside it");
     CHECK(with(R"({"dhcp":"operator"})") ==
           "networks.default.dhcp: expected an uplink beside \"operator\"");
-    CHECK(with(R"({"tenants":["carol"]})") ==
+    CHECK(with(R"({"tenants":["carol"]})") == "accepted"); // who may be added later
+    CHECK(with(R"({"tenants":["alice","Carol!"]})") ==
+          "networks.default.tenants[1]: expected the name of a tenant");
+    CHECK(with(R"({"tenants":[1]})") ==
           "networks.default.tenants[0]: expected the name of a tenant");
     for (const char* bad : {"fd00::/65", "fd00::1/64", "10.0.0.0/16", "fd00::", "fd00::/8"}) {
         CHECK(with((R"({"ipv6":")" + std::string(bad) + "\"}").c_str()) ==
