@@ -65,13 +65,6 @@ one_writer() { # NAME...
     done
 }
 
-# Where Nomad may place machines.
-only() { # HOST...
-    local name id
-    nomad_api GET nodes | jq -r '.[] | .Name + " " + .ID' | while read -r name id; do
-        nomad_api POST "node/$id/eligibility" "{\"Eligibility\":\"$([[ " $* " == *" $name "* ]] && echo e || echo ine)ligible\"}" >/dev/null
-    done
-}
 ask() { export API_HOST=$1 HOST_NOW=$1; } # HOST: about everything from now on
 # HERE has all of them; they shall go to NEXT, whom to ask meanwhile.
 begin() {

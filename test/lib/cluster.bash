@@ -33,3 +33,10 @@ page_of() { # MACHINE [FILE]
         "http://$(address "$1")/${2:-}"
 }
 machine_uid() { jq -re --arg m "$(account "$TENANT").$REPO.$1" '.machines[$m].uid' "$SKY_HOST/shared/registry.json"; }
+
+only() { # HOST...: no other is given machines
+    local name id
+    nomad_api GET nodes | jq -r '.[] | .Name + " " + .ID' | while read -r name id; do
+        nomad_api POST "node/$id/eligibility" "{\"Eligibility\":\"$([[ " $* " == *" $name "* ]] && echo e || echo ine)ligible\"}" >/dev/null
+    done
+}

@@ -5,7 +5,10 @@
 #include <sky-vm-run/ownership.hpp>
 #include <sky/error.hpp>
 
+#include <filesystem>
+#include <fmt/format.h>
 #include <functional>
+#include <unistd.h>
 
 using namespace sky::vm;
 using sky::Error;
@@ -233,6 +236,47 @@ TEST_CASE("on a single host there are no allocations to ask for", "[owner]") {
     CHECK(verdict(q) == Verdict::kTake);
     q.living = 3;
     CHECK(verdict(q) == Verdict::kKeep);
+}
+
+TEST_CASE("who works on volumes holds the machine as if it ran, with the lease, until the end",
+          "[owner]") {
+    const auto file =
+        std::filesystem::temp_directory_path() / fmt::format("sky-hold.{}", ::getpid());
+    auto deadline = Deadline::make(file, new_incarnation());
+    deadline.set(boot_clock() + std::chrono::hours(1));
+    MemoryStore store;
+    Ownership work(store, {.host = "n1", .incarnation = "", .alloc = ""}, {.own = file});
+    SECTION("released: held, so that another host has to ask, and let go") {
+        store.record = OwnerStore::Read{had_by("n2", "alloc-0", 10), 5};
+        store.record->owner.released = true;
+        CHECK(work.hold());
+        const Owner now = store.record->owner;
+        CHECK((now.generation == 4 && now.host == "n1" && now.leased && !now.released));
+        CHECK(now.incarnation == deadline.incarnation());
+        CHECK(now.create_index == 10); // no older allocation comes in by it
+        Question q{.me = {.host = "n2", .incarnation = "cc", .alloc = "alloc-1"},
+                   .record = now,
+                   .allocations = {runs("alloc-1", 20)},
+                   .lease = Lease{.incarnation = deadline.incarnation()}};
+        CHECK(verdict(q) == Verdict::kClaim);
+        CHECK(work.release());
+        q.record = store.record->owner;
+        CHECK(verdict(q) == Verdict::kTake);
+    }
+    SECTION("another host has it, or takes it between the look and the write") {
+        store.record = OwnerStore::Read{had_by("n2", "alloc-0", 10), 5};
+        CHECK_FALSE(work.hold());
+        store.record->owner.released = true;
+        store.between = [&] { store.record = OwnerStore::Read{had_by("n2", "alloc-2", 30, 4), 9}; };
+        CHECK_FALSE(work.hold());
+        CHECK(store.record->owner.host == "n2");
+    }
+    SECTION("a host without its lease holds nothing") {
+        deadline.set(std::chrono::nanoseconds::zero());
+        CHECK_THROWS_AS(work.hold(), Error);
+        CHECK_FALSE(store.record);
+    }
+    std::filesystem::remove(file);
 }
 
 TEST_CASE("ownership is taken by compare-and-set", "[owner]") {

@@ -30,6 +30,8 @@ class MachineFiles {
     [[nodiscard]] Path owner() const { return base_ / "owner.json"; }     ///< on a single host
     [[nodiscard]] Path lock() const { return base_ / "lock"; }            ///< for a change
     [[nodiscard]] Path supervisor_lock() const { return base_ / "supervisor.lock"; }
+    /// Of who works on its volumes while the owner record says that this host has it.
+    [[nodiscard]] Path volume_lock() const { return base_ / "volume.lock"; }
     [[nodiscard]] Path supervisor_log() const { return base_ / "supervisor.log"; }
     [[nodiscard]] Path console() const { return base_ / "console.log"; }
     [[nodiscard]] Path console_old() const { return base_ / "console.log.1"; }

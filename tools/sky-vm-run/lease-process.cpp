@@ -27,10 +27,11 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr seconds kEnd{10};              ///< for a machine that was killed to be gone
-constexpr seconds kPatience{10};         ///< for Nomad's answer to who gives a machine up
-constexpr milliseconds kAtOnce{20};      ///< after somebody else's write
-constexpr milliseconds kNoContact{1000}; ///< between two tries, at most
+constexpr seconds kEnd{10};                 ///< for a machine that was killed to be gone
+constexpr seconds kPatience{10};            ///< for Nomad's answer to who gives a machine up
+constexpr std::chrono::hours kLongWork{24}; ///< on a volume; who asks for it goes on asking
+constexpr milliseconds kAtOnce{20};         ///< after somebody else's write
+constexpr milliseconds kNoContact{1000};    ///< between two tries, at most
 
 /// First uids of the machines that were started here without leased volumes.
 std::set<uid_t> unleased(const Config& config) {
@@ -164,6 +165,10 @@ int lease_verb(const Config& config) {
 int release_verb(const Config& config, const MachinePath& machine, std::uint64_t generation) {
     const Vm vm(config, machine);
     const auto store = owner_store(config, machine, vm.files.owner(), kPatience);
+    std::optional<Lock> volumes; // who works on them ends first, and may take long
+    if (std::filesystem::exists(vm.files.volume_lock())) {
+        volumes = Lock::take(vm.files.volume_lock(), "sky-vm-run release", kLongWork);
+    }
     for (;;) {
         const auto there = store->read();
         if (!there || there->owner.host != config.host || there->owner.generation != generation ||

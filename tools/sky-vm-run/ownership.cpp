@@ -68,6 +68,25 @@ Ownership::Answer Ownership::take(const Question& question, std::uint64_t index)
     return {.verdict = Verdict::kTake};
 }
 
+bool Ownership::hold() {
+    const auto incarnation = needs_.own ? held_lease(*needs_.own) : std::nullopt;
+    if (!incarnation) {
+        fail(ExitCode::kUnavailable, "this host holds no lease (does sky-vm-run lease run?)");
+    }
+    me_.incarnation = *incarnation;
+    const auto there = store_.read();
+    const auto record = there ? std::optional(there->owner) : std::nullopt;
+    if (record && !record->released && record->host != me_.host) {
+        return false;
+    }
+    const Owner next = successor(record, me_, record ? record->create_index : 0, true);
+    if (!store_.write(next, there ? there->index : 0)) {
+        return false;
+    }
+    held_ = next.generation;
+    return true;
+}
+
 void Ownership::confirm(const std::optional<std::vector<std::string>>& clients) {
     if (!needs_.own && !clients) {
         return;

@@ -36,6 +36,11 @@ class Ownership {
     /// what lives, and whoever takes the machine knows whom to cut off. Nothing to do where it
     /// needs neither. Error(kBusy), Error(kUnavailable): do not begin.
     void confirm(const std::optional<std::vector<std::string>>& clients);
+    /// Takes the next generation for who works on the volumes of a machine that does not run, so
+    /// that no other host starts it before release(): whoever wants it asks this host's lease.
+    /// False: another host has it, or takes it just now. Throws as ask(), and Error(kUnavailable)
+    /// without a lease.
+    [[nodiscard]] bool hold();
     /// Writes that nothing of the machine lives here, if the record still names this host. Call it
     /// only while holding the supervisor's lock. False: the record is another's. Throws as ask().
     bool release();

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/driver.hpp>
 #include <sky-vm-run/outline.hpp>
-#include <sky-vm-run/owner-store.hpp>
+#include <sky-vm-run/ownership.hpp>
 #include <sky-vm-run/volume-verb.hpp>
+#include <sky-vm-run/volume.hpp>
 
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
@@ -57,16 +58,54 @@ void change_registry(const Config& config, const std::function<void(Registry&)>&
     save_registry(config.shared, registry, account(config.accounts.deploy).gid);
 }
 
-/// Nothing of the machine lives, here or elsewhere, nor begins as long as this lives.
+void set_size(const Config& config, const MachinePath& path, const Volume& name,
+              std::uint64_t mib) {
+    change_registry(config, [&](Registry& r) {
+        if (auto* disk = find(r, path, name); disk != nullptr) { // gc may have been there
+            disk->size_mib = mib;
+        }
+    });
+}
+
+/// Nothing of the machine lives, here or elsewhere, nor begins as long as this lives: here by the
+/// locks, elsewhere by the owner record, if other hosts can open the volume.
 class Stillness {
   public:
-    Stillness(const Config& config, const MachinePath& path)
-        : vm_(config, path), change_(prepared(vm_)), supervisor_(supervisor(vm_)) {
-        const auto store = owner_store(config, path, vm_.files.owner(), seconds(10));
-        const auto record = store->read();
+    Stillness(const Config& config, const MachinePath& path, bool elsewhere)
+        : vm_(config, path), change_(prepared(vm_)), supervisor_(supervisor(vm_)),
+          store_(owner_store(config, path, vm_.files.owner(), seconds(10))),
+          ownership_(*store_, claimant(config, ""), {.own = vm_.state.deadline()}) {
+        const auto record = store_->read();
         if (glance_at(vm_).pid != 0 ||
             (record && record->owner.host != config.host && !record->owner.released)) {
             busy(path);
+        }
+        if (elsewhere && config.nomad) {
+            volume_ = Lock::take(vm_.files.volume_lock(), me(), seconds(5));
+            if (!ownership_.hold()) {
+                busy(path);
+            }
+            held_ = true;
+        }
+    }
+    Stillness(const Stillness&) = delete;
+    Stillness& operator=(const Stillness&) = delete;
+    ~Stillness() {
+        try {
+            if (held_) {
+                settle_volumes(vm_.config, vm_.path);
+                static_cast<void>(ownership_.release());
+            }
+        } catch (const std::exception& e) { // this host gives it up when it is asked
+            log::warn("the owner record still says that this host has it: {}", e.what());
+        }
+    }
+    /// Error(kUnavailable) if another host may have had it since.
+    void end() const {
+        if (held_ && held_lease(vm_.state.deadline()) != ownership_.lease()) {
+            fail(ExitCode::kUnavailable,
+                 "this host has lost its lease meanwhile: another may have had the volume open "
+                 "(look at it before the machine starts)");
         }
     }
 
@@ -89,6 +128,10 @@ class Stillness {
     Vm vm_;
     Lock change_;
     Lock supervisor_;
+    std::unique_ptr<OwnerStore> store_;
+    Ownership ownership_;
+    std::optional<Lock> volume_;
+    bool held_ = false;
 };
 
 void grow(const Config& config, const VolumeDriver& driver, const MachinePath& path,
@@ -97,7 +140,7 @@ void grow(const Config& config, const VolumeDriver& driver, const MachinePath& p
         fail(ExitCode::kRefused, "volume '{}' is larger than that: it is never shrunk", name.str());
     }
     driver.grow(name, mib);
-    change_registry(config, [&](Registry& r) { find(r, path, name)->size_mib = mib; });
+    set_size(config, path, name, mib);
 }
 
 /// The registry first: what it does not know is never refused for being away.
@@ -169,7 +212,8 @@ int volume_verb(const Config& config, const VolumeOrder& order, int in, int out)
     if (!config.volumes.classes.contains(disk.storage_class)) {
         fail(ExitCode::kConfig, "no class '{}' in the configuration", disk.storage_class);
     }
-    const Stillness still(config, path);
+    const bool elsewhere = by_process(config.volumes.classes.at(disk.storage_class));
+    const Stillness still(config, path, elsewhere);
     const auto driver = driver_of(config, disk.storage_class, path);
     if (order.verb != "rm" && !driver->size(name)) {
         fail(ExitCode::kRefused, "volume '{}' is in the registry and not on the storage",
@@ -186,14 +230,13 @@ int volume_verb(const Config& config, const VolumeOrder& order, int in, int out)
         driver->export_to(name, out);
     } else if (order.verb == "import") {
         const auto bytes = driver->import_from(name, in);
-        change_registry(config, [&](Registry& r) {
-            find(r, path, name)->size_mib = (bytes + (1U << 20U) - 1) >> 20U;
-        });
+        set_size(config, path, name, (bytes + (1U << 20U) - 1) >> 20U);
     } else if (order.verb == "grow") {
         grow(config, *driver, path, name, order.size_mib);
     } else {
         remove(config, *driver, path, name);
     }
+    still.end();
     return 0;
 }
 
