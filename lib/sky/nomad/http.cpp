@@ -88,6 +88,16 @@ void set(CURL* curl, CURLoption option, T value) {
     }
 }
 
+void set(CURL* curl, const Tls& tls) {
+    if (tls.ca) {
+        set(curl, CURLOPT_CAINFO, tls.ca->c_str());
+    }
+    if (tls.cert && tls.key) {
+        set(curl, CURLOPT_SSLCERT, tls.cert->c_str());
+        set(curl, CURLOPT_SSLKEY, tls.key->c_str());
+    }
+}
+
 /// The URL's host and port, "127.0.0.1:4646".
 std::string authority_of(const std::string& url) {
     const auto begin = url.find("://") + 3;
@@ -173,13 +183,7 @@ Response Client::perform(const Request& request, const Sink& sink) {
         set(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body->size()));
         set(curl, CURLOPT_POSTFIELDS, request.body->c_str());
     }
-    if (tls_.ca) {
-        set(curl, CURLOPT_CAINFO, tls_.ca->c_str());
-    }
-    if (tls_.cert && tls_.key) {
-        set(curl, CURLOPT_SSLCERT, tls_.cert->c_str());
-        set(curl, CURLOPT_SSLKEY, tls_.key->c_str());
-    }
+    set(curl, tls_);
     const CURLcode code = libcurl().easy_perform(curl);
     libcurl().easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &transfer.response.status);
     if (transfer.too_long) {
