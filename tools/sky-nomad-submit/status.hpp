@@ -12,7 +12,7 @@
 namespace sky::submit {
 
 /// One machine as a tenant sees it: branches joined with records joined with the scheduler's state.
-/// DESIGN's object.
+/// What `status` answers.
 struct Row {
     std::string machine; ///< "infra/www"
     std::optional<Revision> branch;

@@ -19,7 +19,7 @@ class Table {
     std::vector<std::vector<std::string>> rows_;
 };
 
-/// Status objects (DESIGN section 6) as a table. Throws Error(kData) for what is none.
+/// What sky-nomad-submit answers to `status` as a table. Throws Error(kData) for what is none.
 [[nodiscard]] std::string status_table(const std::vector<nlohmann::json>& machines);
 
 } // namespace sky::shell

@@ -42,7 +42,7 @@ struct BootOrder {
     Former former = {};           ///< who had it before
 };
 
-/// Prepares and starts what the order says, in the order of DESIGN section 5; returns once the
+/// Prepares and starts what the order says: store, volumes, network, sandbox; returns once the
 /// hypervisor runs and its taps are at their bridges. What stands there when it throws is removed
 /// by sweep(). Nothing of the machine may live. Throws Error, Interrupted.
 Running boot(const Vm& vm, const BootOrder& order, const BootHooks& hooks);

@@ -68,7 +68,7 @@ struct Decision {
     std::string why = {}; ///< but for kKeep and kTake: for people
 };
 
-/// The rules of DESIGN section 7. Pure.
+/// The rules of doc/interfaces.md "Owner". Pure.
 [[nodiscard]] Decision decide(const Question& question);
 
 /// Whether a machine of generation `living` that lives on the claimant's host is the one that the
