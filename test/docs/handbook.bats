@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
-# The handbook: it builds without a warning, its manual pages are the tools', and the chapter of the first host on Debian is
-# carried out as it stands, by root in namespaces (mount, pid, net, uts) with an /etc, /run, /var/lib and /usr/local of their own.
+# The handbook: it builds without a warning, its manual pages are the tools', and the chapters of the first host on Debian and of
+# the tenant are carried out as they stand, by root in namespaces (mount, pid, net, uts) with an /etc, /run, /root, /var/lib and
+# /usr/local of their own.
 # shellcheck disable=SC2154,SC2016 # bats' run sets output; scripts for the namespaces
 bats_require_minimum_version 1.5.0
 
@@ -8,18 +9,18 @@ setup_file() {
     export T
     T=$(mktemp -d /var/tmp/sky-docs.XXXXXX)
     chmod 755 "$T"
-    mkdir "$T"/{lib,run,local}
+    mkdir "$T"/{lib,run,root,local}
     cp -a /etc "$T/etc"
     rm -rf "$T"/etc/skyflake "$T"/etc/{sudoers.d,ssh/sshd_config.d,modules-load.d}/*sky*
     sed -i '/^alice:/d' "$T"/etc/{passwd,shadow,group,gshadow}
     cmake --install "$SKY_BUILD" --prefix "$T/local" --strip >/dev/null
     # Its mounts are made from within, never by a neighbour: whoever enters before it has left the host's namespace mounts there.
     T=$T unshare --mount --net --uts --pid --fork --kill-child --mount-proc --propagation private bash -euc '
-        for each in etc lib:var/lib run local:usr/local; do mount --bind "$T/${each%:*}" "/${each#*:}"; done
+        for each in etc lib:var/lib run root local:usr/local; do mount --bind "$T/${each%:*}" "/${each#*:}"; done
         hostname n1
         echo its own >/etc/sky-docs
         : >"$T/ready"
-        exec sleep infinity' 3>&- &
+        sleep infinity & wait' 3>&- &
     export UNSHARE=$! HOST
     until [ -e "$T/ready" ]; do
         kill -0 "$UNSHARE" || return 1
@@ -39,8 +40,24 @@ inside() { # never on the computer itself
     nsenter -t "$HOST" -m -n -u -p env -u SKY_CONFIG PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
         bash -euc "[ -e /etc/sky-docs ]; cd /run; $1" </dev/null 3>&-
 }
-block() { # PAGE N: the text of its Nth block of commands
-    awk -v n="$2" '/^```sh$/ { on = ++count == n; next } /^```/ { on = 0 } on' "$SKY_SOURCE/doc/$1"
+block() { # PAGE N [LANGUAGE]: the text of its Nth block of commands
+    awk -v n="$2" -v start="^\`\`\`${3:-sh}\$" '$0 ~ start { on = ++count == n; next } /^```/ { on = 0 } on' "$SKY_SOURCE/doc/$1"
+}
+said() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$output" >&2 && return 1; }; }
+serves() { # MACHINE LINE: once it has booted
+    local n page
+    for ((n = 0; n < 300; n++)); do
+        page=$(inside 'printf "GET / HTTP/1.0\r\n\r\n" | ssh alice@host connect '"$1 80 2>&1" || true)
+        [[ $page != *"$2" ]] || return 0
+        sleep 1
+    done
+    echo "$page" && return 1
+}
+# The Nth block of the tenant's chapter, as it stands, in the tenant's clone.
+tenant() {
+    run inside "cd /root/infra; set -x; $(block tenants.md "$1")"
+    echo "$output"
+    [ "$status" -eq 0 ]
 }
 
 @test "docs: the handbook builds strictly, every page is in its index, and is found" {
@@ -72,24 +89,54 @@ block() { # PAGE N: the text of its Nth block of commands
 sky-vm-run host-setup" ]
     inside "$(block first-host.md 1)"
     inside 'jq -e . /etc/skyflake/config.json >/run/before'
-    # What it can not bring.
+    # What it can not bring. The stand-in's guests boot without KVM: slowly.
     "$SKY_SOURCE/test/lib/cell-root" "$T/local/lib/cell" "$SKY_CACHE" 2.8
-    virtiofsd=$("$SKY_SOURCE/test/lib/virtiofsd" "$T/virtiofsd" "$SKY_CACHE")
-    inside "jq '.cell += { root: \"/usr/local/lib/cell\", inputs: { nixpkgs: \"/run/in/nixpkgs\", microvm: \"/run/in/microvm\" } }
-        | .programs.virtiofsd = \"$virtiofsd\"' /run/before >/etc/skyflake/config.json
-        mkdir -p /run/in/{nixpkgs,microvm} && touch /run/in/{nixpkgs,microvm}/flake.nix"
+    "$SKY_SOURCE/test/standin/make" "$T/run/in" "$("$SKY_SOURCE/test/lib/kernel" "$SKY_CACHE")"
+    virtiofsd=$(inside "$SKY_SOURCE/test/lib/virtiofsd /usr/local/lib/virtiofsd $SKY_CACHE")
+    inside "jq '.cell += { root: \"/usr/local/lib/cell\", inputs: { nixpkgs: \"/run/in/nixpkgs\", microvm: \"/run/in/microvm\" },
+            customization: \"/usr/local/share/skyflake/guest/tcg.nix\" } | .programs.virtiofsd = \"$virtiofsd\"
+        | .machine.ready_s = 600' /run/before >/etc/skyflake/config.json"
     inside "$(block first-host.md 3)"
     run inside "$(block first-host.md 2)"
     echo "$output"
     [ "$status" -eq 0 ]
     inside 'sky-shell tenant list' | grep -E '^alice +40000 .*1 keys$'
-    # sshd as it stands there takes the key, and sky-shell answers.
-    inside '/usr/sbin/sshd -o Port=22 -o ListenAddress=127.0.0.1 -o UsePAM=no -o StrictModes=no -o PidFile=/run/test-sshd.pid
-        ssh -F none -n -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -i /run/alice alice@127.0.0.1 whoami >/run/said || code=$?
-        kill "$(cat /run/test-sshd.pid)"
-        exit "${code:-0}"'
-    grep -q '^alice on ' "$T/run/said"
-    grep -q 'SHA256:' "$T/run/said"
+}
+
+@test "docs: a tenant's first push, as the chapter stands" {
+    inside '/usr/sbin/sshd -o Port=22 -o ListenAddress=127.0.0.1 -o UsePAM=no -o StrictModes=no
+        git config --global user.name alice
+        git config --global user.email alice@laptop
+        mkdir -p -m 700 /root/infra /root/.ssh
+        printf "Host host\nHostName 127.0.0.1\nIdentityFile /run/alice\nStrictHostKeyChecking accept-new\n" >/root/.ssh/config'
+    block tenants.md 1 nix >"$T/root/infra/flake.nix"
+    block tenants.md 2 nix >"$T/root/infra/site.nix"
+    tenant 1
+    said 'www running on n1'
+    serves www 'Hello from www.'
+    tenant 2
+    said 'Hello from www.'
+    tenant 3
+    said 'db running on n1'
+    serves www 'Good morning from www.'
+    serves db 'Good morning from db.'
+    tenant 4
+    said '[deleted]'
+    [[ $(inside 'ssh alice@host status') != *db* ]]
+}
+
+@test "docs: what a tenant can say, as the chapter stands" {
+    tenant 5
+    said 'alice on n1'
+    said 'SHA256:'
+    [ "$(inside 'ssh alice@host status infra/www --json' | jq -r .state)" = stopped ]
+    [ -z "$(block tenants.md 6)" ]
+    [ -z "$(block tenants.md 3 nix)" ]
+    # Each verb of the chapter is one, and none is missing there.
+    inside 'ssh alice@host help' >"$BATS_TEST_TMPDIR/help"
+    for verb in $(sed -nE 's/^  ([a-z]+) .*/\1/p' "$BATS_TEST_TMPDIR/help") whoami help; do
+        [[ $verb =~ ^(git|ssh)$ ]] || grep -qE "^\\|.*\`(.*, )?$verb\b.*\` \\|" "$SKY_SOURCE/doc/tenants.md" || { echo "no $verb" && return 1; }
+    done
 }
 
 @test "docs: and back: nothing of it is left" {
