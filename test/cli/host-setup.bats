@@ -183,7 +183,9 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
     nft delete table inet "$P"
     printf '#!/bin/sh\necho git version 2.25.1\n' >"$TOP/git"
     chmod 755 "$TOP/git"
-    jq '.programs.git = $git | .programs.dnsmasq = "/nonexistent/dnsmasq"' --arg git "$TOP/git" "$SKY_CONFIG" >"$TOP/other.json"
+    jq '.programs.git = $git | .programs.dnsmasq = "/nonexistent/dnsmasq" | .programs.rbd = "/nonexistent/rbd"
+        | .programs.qemu_storage_daemon = "/nonexistent/qsd"
+        | .volumes = { default: "local", classes: { local: { kind: "local" }, ceph: { kind: "fenced", pool: "sky" } } }' --arg git "$TOP/git" "$SKY_CONFIG" >"$TOP/other.json"
     run -1 --separate-stderr sky-vm-run --config "$TOP/other.json" doctor --json
     mv "$TOP/$P-skyflake" /etc/sudoers.d/
     mv "$TOP/$P-skyflake.conf" /etc/ssh/sshd_config.d/
@@ -192,6 +194,8 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
     [[ $(finding storage "storage.json' is not there") == "bad mount it"* ]]
     [[ $(finding programs "git 2.25.1 is too old") == "bad 2.29 or newer"* ]]
     [[ $(finding programs "dnsmasq is not there: '/nonexistent/dnsmasq'") == "bad install dnsmasq-base"* ]]
+    [[ $(finding programs "rbd is not there: '/nonexistent/rbd'") == "bad install ceph-common"* ]]
+    [[ $(finding programs "qemu-storage-daemon is not there") == "bad install qemu-utils"* ]]
     [[ $(finding sudo "may not have sky-vm-run start run as 'root'") == "bad sky-vm-run host-setup"* ]]
     [[ $(finding sshd "forcecommand $TOP/bin/sky-shell") == "bad sky-vm-run host-setup"* ]]
     [[ $(finding rules "no table 'inet $P'") == "bad sky-net-setup boundary"* ]]

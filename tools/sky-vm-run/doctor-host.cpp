@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/accounts.hpp>
 #include <sky-vm-run/doctor.hpp>
+#include <sky-vm-run/driver.hpp>
 
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
@@ -102,6 +103,15 @@ void check_program(const Needed& needed, Findings& findings) {
     }
 }
 
+bool fences(const VolumeClass& of) noexcept {
+    return of.kind == VolumeClass::Kind::kFenced;
+}
+
+bool any_class(const Config& config, bool (*is)(const VolumeClass&)) {
+    return std::any_of(config.volumes.classes.begin(), config.volumes.classes.end(),
+                       [&](const auto& entry) { return is(entry.second); });
+}
+
 void check_programs(const Config& config, Findings& findings) {
     const auto& p = config.programs;
     std::vector<Needed> all{
@@ -120,11 +130,13 @@ void check_programs(const Config& config, Findings& findings) {
     if (with_systemd()) {
         all.push_back({"systemd-run", p.systemd_run, {}, "systemd"});
     }
-    const bool leased = std::any_of(
-        config.volumes.classes.begin(), config.volumes.classes.end(),
-        [](const auto& entry) { return entry.second.kind == VolumeClass::Kind::kLeased; });
-    if (leased) {
+    if (any_class(config, by_process)) {
         all.push_back({"qemu-storage-daemon", p.qemu_storage_daemon, {7, 0}, "qemu-utils"});
+    }
+    if (any_class(config, fences)) {
+        all.push_back({"ceph", p.ceph, {16}, "ceph-common"});
+        all.push_back({"rados", p.rados, {}, "ceph-common"});
+        all.push_back({"rbd", p.rbd, {}, "ceph-common"});
     }
     for (const char* tool : {"sky-shell", "sky-build", "sky-cache-push", "sky-nomad-submit",
                              "sky-net-setup", "sky-vm-run"}) {
@@ -175,10 +187,7 @@ void check_kernel(const Config& config, Findings& findings) {
         report.warning("no /dev/kvm that works: machines run by emulation, ten times slower",
                        "switch virtualization on in the firmware, or modprobe kvm_intel, kvm_amd");
     }
-    const bool leased = std::any_of(
-        config.volumes.classes.begin(), config.volumes.classes.end(),
-        [](const auto& entry) { return entry.second.kind == VolumeClass::Kind::kLeased; });
-    if (leased) {
+    if (any_class(config, by_process)) {
         static_cast<void>(device("/dev/fuse", "modprobe fuse"));
     }
     const auto number = [](const char* file) {
