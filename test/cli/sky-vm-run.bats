@@ -365,6 +365,12 @@ said() {
     wait_for says "guest: up"
     [ "$(vm logs <<<"$(request '{"lines":1000}')" | grep -c "guest: up")" -ge 1 ]
     [ "$(vm logs <<<"$(request '{"lines":1}')" | wc -l)" -le 1 ]
+    # An operator's terminal is not the guest's to command; a pipe gets each byte.
+    printf 'red \033[31m\n' >>"$vmdir/console.log"
+    request '{"lines":50}' >"$BATS_TEST_TMPDIR/request"
+    run -0 script -qec "$SKY_BIN/sky-vm-run --config $TOP/config.json logs <$BATS_TEST_TMPDIR/request" /dev/null
+    [[ $output == *'red ?[31m'* ]]
+    [[ $(vm logs <"$BATS_TEST_TMPDIR/request") == *$'red \033[31m'* ]]
     # head goes after the first line: the one who follows must end, too.
     timeout 60 bash -c "$(declare -f vm request); SKY_BIN='$SKY_BIN' TOP='$TOP'
         vm logs <<<\"\$(request '{\"lines\":1000,\"follow\":true}')\" | head -n 1" | grep -q .

@@ -3,6 +3,7 @@
 
 #include <sky/error.hpp>
 #include <sky/name.hpp>
+#include <sky/terminal.hpp>
 
 #include <random>
 #include <set>
@@ -133,4 +134,11 @@ TEST_CASE("revisions and build ids") {
     const auto one = new_build_id();
     CHECK(BuildId::valid(one.str()));
     CHECK(one != new_build_id());
+}
+
+TEST_CASE("what a guest says gives a terminal no orders") {
+    CHECK(for_terminal("one\r\ntwo\tthree\n") == "one\ntwo\tthree\n");
+    CHECK(for_terminal("\x1b]0;title\x07\x1b[2J\b\x7f") == "?]0;title??[2J??");
+    CHECK(for_terminal("\xc2\x9b"
+                       "31m\xc3\xa4") == "??31m??"); // UTF-8's CSI too
 }

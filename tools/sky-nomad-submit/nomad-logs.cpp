@@ -2,8 +2,8 @@
 #include "sky-nomad-submit/nomad-scheduler.hpp"
 
 #include <sky/error.hpp>
-#include <sky/fd.hpp>
 #include <sky/log.hpp>
+#include <sky/terminal.hpp>
 
 #include <nlohmann/json.hpp>
 #include <poll.h>
@@ -62,7 +62,7 @@ void NomadScheduler::follow_logs(const MachinePath& path, std::string alloc, Con
         auto look = Clock::now() + kLookForNext;
         try {
             static_cast<void>(stream(path, alloc, console, true, [&](const std::string& text) {
-                write_all(STDOUT_FILENO, text);
+                write_guests(STDOUT_FILENO, text);
                 if (nobody_reads()) {
                     return false;
                 }
@@ -105,7 +105,7 @@ int NomadScheduler::logs(const MachinePath& path, bool follow, std::int64_t line
         }
         return true;
     }));
-    write_all(STDOUT_FILENO, last_lines(text, lines));
+    write_guests(STDOUT_FILENO, last_lines(text, lines));
     if (follow) {
         follow_logs(path, now->id, console);
     }

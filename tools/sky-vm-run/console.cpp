@@ -4,6 +4,7 @@
 
 #include <sky/error.hpp>
 #include <sky/lines.hpp>
+#include <sky/terminal.hpp>
 
 #include <algorithm>
 #include <array>
@@ -107,7 +108,7 @@ void follow_console(const std::filesystem::path& now, std::uint64_t at, int out,
         if (fd) {
             at = size_of(fd.get()) < at ? 0 : at;
             const std::string piece = read_from(fd.get(), at);
-            write_all(out, piece);
+            write_guests(out, piece);
             at += piece.size();
         }
         if (more) {
@@ -120,7 +121,7 @@ void show_console(const std::filesystem::path& now, const std::filesystem::path&
                   std::size_t lines, bool follow, int out) {
     const auto before = read_file_if_exists(old, 2 * ConsoleLog::kCap).value_or("");
     const auto text = read_file_if_exists(now, 2 * ConsoleLog::kCap).value_or("");
-    write_all(out, last_lines(before + text, lines));
+    write_guests(out, last_lines(before + text, lines));
     if (follow) {
         follow_console(now, text.size(), out, [] { return false; });
     }
