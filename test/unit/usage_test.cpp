@@ -49,6 +49,23 @@ TEST_CASE("accounts are written once, survive a torn line and their record", "[u
     CHECK_THROWS_AS(Mark::parse(R"({"v":1,"at":"yesterday"})"), Error);
 }
 
+TEST_CASE("a damaged account stops nothing, and is named where it would count", "[usage]") {
+    const Scratch scratch;
+    const UsageBook accounts(scratch.path);
+    const auto www = path("alice", "infra", "www");
+    Records(scratch.path).prepare(www);
+    const Amount held{.vcpu = 1, .mem_mib = 512, .disk_mib = 2048};
+    accounts.note(www, held);
+    const auto file = scratch.path / "records/alice/infra/www.usage";
+    auto text = read_file(file, 1000);
+    text[text.find("vcpu")] ^= 1;
+    atomic_write(file, text, {.durable = false});
+    accounts.note(www, held); // a push goes on
+    CHECK(read_file(file, 1000).size() > text.size());
+    CHECK_THROWS_WITH(accounts.of_tenant(www.tenant, 0, 1),
+                      Catch::Contains("www.usage' is damaged"));
+}
+
 TEST_CASE("a record counts processors and memory while its machine runs, or should", "[usage]") {
     MachineRecord record;
     record.rev = rev('a');

@@ -128,7 +128,7 @@ int reconcile(const Config& config, bool dry_run) {
     static_cast<void>(cross(config, config.accounts.deploy, "sky-nomad-submit", "reconcile"));
     const int result = repair(config, dry_run);
     if (!dry_run) {
-        settle_accounts(config);
+        failed = !settle_accounts(config) || failed;
     }
     return result != 0 ? result : code(failed ? ExitCode::kSomeFailed : ExitCode::kOk);
 }

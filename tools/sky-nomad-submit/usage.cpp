@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "sky-nomad-submit/usage.hpp"
 
+#include <sky/cli.hpp>
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 #include <sky/json.hpp>
 #include <sky/lines.hpp>
 #include <sky/lock.hpp>
+#include <sky/log.hpp>
 #include <sky/registry.hpp>
 
 #include <algorithm>
@@ -71,6 +73,16 @@ std::vector<Mark> parse_all(std::string_view text) {
         begin = end + 1;
     }
     return out;
+}
+
+/// One that is damaged is of no amount: nothing stops for it, the next is written behind it.
+bool is_of(std::string_view line, const Amount& amount) {
+    try {
+        return Mark::parse(line).amount == amount;
+    } catch (const Error& e) {
+        log::warn("{}", e.what());
+        return false;
+    }
 }
 
 std::string hours(std::uint64_t seconds, double unit) {
@@ -141,8 +153,13 @@ std::filesystem::path UsageBook::file(const MachinePath& path) const {
 }
 
 std::vector<Mark> UsageBook::marks(const MachinePath& path) const {
-    const std::string text = read_file_if_exists(file(path), kFileMost).value_or("");
-    return parse_all(text);
+    const auto text = read_file_if_exists(file(path), kFileMost).value_or("");
+    try {
+        return parse_all(text);
+    } catch (const Error& e) {
+        throw Error(ExitCode::kData, fmt::format("'{}' is damaged: {} (take the line out)",
+                                                 file(path).string(), e.what()));
+    }
 }
 
 void UsageBook::note(const MachinePath& path, const Amount& amount) const {
@@ -165,7 +182,7 @@ void UsageBook::note(const MachinePath& path, const Amount& amount) const {
     const auto begin = end == tail.npos || end == 0 ? tail.npos : tail.rfind('\n', end - 1);
     if (end != tail.npos && !torn) {
         const auto from = begin == tail.npos ? 0 : begin + 1;
-        if (Mark::parse(std::string_view(tail).substr(from, end - from)).amount == amount) {
+        if (is_of(std::string_view(tail).substr(from, end - from), amount)) {
             return;
         }
     }
@@ -221,30 +238,45 @@ std::vector<MachinePath> UsageBook::left_behind(const Tenant& tenant) const {
     return out;
 }
 
-void settle_accounts(const Config& config) {
+namespace {
+
+void settle_account(const UsageBook& accounts, const Records& records, const Registry& registry,
+                    const MachinePath& path) {
+    Amount keeps;
+    if (const auto kept = registry.kept.find(path.joined()); kept != registry.kept.end()) {
+        for (const auto& [name, disk] : kept->second) {
+            keeps.disk_mib += disk.size_mib;
+        }
+    }
+    const auto marks = accounts.marks(path);
+    if (marks.empty() || marks.back().amount == keeps || registry.find(path) != nullptr) {
+        return;
+    }
+    Lock lock = Lock::take(records.machine_lock(path), "sky-nomad-submit", std::chrono::seconds(5));
+    if (!records.load(path)) {
+        accounts.note(path, keeps);
+        lock.remove(records.machine_lock(path));
+    }
+}
+
+} // namespace
+
+bool settle_accounts(const Config& config) {
     const UsageBook accounts(config.shared);
     const Records records(config.shared);
     const Registry registry = load_registry(config.shared);
+    bool good = true;
     for (const auto& [tenant, entry] : config.tenants) {
         for (const auto& path : accounts.left_behind(tenant)) {
-            Amount keeps;
-            if (const auto kept = registry.kept.find(path.joined()); kept != registry.kept.end()) {
-                for (const auto& [name, disk] : kept->second) {
-                    keeps.disk_mib += disk.size_mib;
-                }
-            }
-            const auto marks = accounts.marks(path);
-            if (marks.empty() || marks.back().amount == keeps || registry.find(path) != nullptr) {
-                continue;
-            }
-            Lock lock =
-                Lock::take(records.machine_lock(path), "sky-nomad-submit", std::chrono::seconds(5));
-            if (!records.load(path)) {
-                accounts.note(path, keeps);
-                lock.remove(records.machine_lock(path));
+            try {
+                settle_account(accounts, records, registry, path);
+            } catch (const Error& e) { // one must not hide the others
+                log::error("{}", e.what());
+                good = false;
             }
         }
     }
+    return good;
 }
 
 int usage(const Config& config, const std::optional<std::string>& since,
@@ -258,8 +290,16 @@ int usage(const Config& config, const std::optional<std::string>& since,
         write_all(STDOUT_FILENO, fmt::format("{:<32}{:>14}{:>14}{:>14}\n", "TENANT", "VCPU-H",
                                              "MEM-GIB-H", "DISK-GIB-H"));
     }
+    bool good = true;
     for (const auto& [tenant, entry] : config.tenants) {
-        const Used used = accounts.of_tenant(tenant, from, to);
+        Used used;
+        try {
+            used = accounts.of_tenant(tenant, from, to);
+        } catch (const Error& e) { // one must not hide the others, nor be told too little
+            log::error("{}: {}", tenant.str(), e.what());
+            good = false;
+            continue;
+        }
         if (table) {
             write_all(STDOUT_FILENO,
                       fmt::format("{:<32}{:>14}{:>14}{:>14}\n", tenant.str(), hours(used.vcpu_s, 1),
@@ -274,7 +314,7 @@ int usage(const Config& config, const std::optional<std::string>& since,
                                        {"disk_mib_s", used.disk_mib_s}});
         }
     }
-    return 0;
+    return code(good ? ExitCode::kOk : ExitCode::kSomeFailed);
 }
 
 } // namespace sky::submit

@@ -62,8 +62,9 @@ class UsageBook {
     std::filesystem::path shared_;
 };
 
-/// UsageBook of machines without a record, against what the registry still keeps for them.
-void settle_accounts(const Config& config);
+/// UsageBook of machines without a record, against what the registry still keeps for them. False:
+/// some could not be, which was said.
+[[nodiscard]] bool settle_accounts(const Config& config);
 
 /// For operators: a line per tenant, a table on a terminal. `since`, `until`: RFC 3339, or a date.
 int usage(const Config& config, const std::optional<std::string>& since,
