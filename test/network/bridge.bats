@@ -81,6 +81,28 @@ load hosts
     [ "$(links 1 | grep -c t)" = 0 ] # prepared, in the sandbox
 }
 
+@test "bridge: of a machine that moves those behind the operator's link know before it has said a word" {
+    ip -n "$n-under" link add br2 up type bridge # as a layer-2 VPN's
+    for h in 1 2; do
+        ip -n "$n-h$h" link add tap0 type veth peer name "far$h" netns "$n-under"
+        ip -n "$n-under" link set "far$h" up master br2
+    done
+    configure '{"shared":true,"uplink":"tap0"}'
+    sed -i 's/10\.99\.[12]\.0\/24/10.99.0.0\/16/g' "$dir/shared/registry.json"
+    start 1 a
+    start 2 b x
+    pings a b && pings b a
+    on 1 bridge fdb show dev tap0 | grep -q "^$(mac b) master"
+    stop 2 b
+    watch x
+    start_mute 1 b
+    eventually grep -qx "arp $(address b) $(mac b)" "$dir/x.seen"
+    on 2 bridge fdb show dev tap0 | grep -q "^$(mac b) master"
+    ip netns exec "$n-under" bridge fdb show dev far1 | grep -q "^$(mac b) master"
+    on 1 bridge fdb show dev skwt2x0 | grep -q "^$(mac b) master"
+    is_mute 1 b
+}
+
 @test "bridge: what is behind the operator's link is on the segment, whose MTU is the link's" {
     ip -n "$n-h1" link add tap0 type veth peer name far netns "$n-under" # as OpenVPN's
     ip -n "$n-h1" link set tap0 mtu 1410

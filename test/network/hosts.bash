@@ -139,6 +139,10 @@ start() { # HOST NAME...: up, opened, attached, its address by DHCP
         dhcp "$each" >"$dir/$each.lease"
     done
 }
+start_mute() { # HOST NAME: as it is before its system has said a word
+    box "$2" && up "$1" "$2" && play "$2" && attach "$1" "$2"
+}
+is_mute() { [ "$(on "$1" cat "/sys/class/net/skwt$(index "$2")x0/statistics/rx_packets")" = 0 ]; } # HOST NAME
 stop() { # HOST NAME
     down "$1" "$2"
     kill "$(cat "$dir/$2.play")" "$(cat "$dir/$2.pid")" 2>/dev/null || true

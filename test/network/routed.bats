@@ -96,6 +96,22 @@ forgot() { ! knows "$1" "$2"; }
     eventually forgot 2 a
 }
 
+@test "routed: of a machine that moves the others' routers are told before it has said a word" {
+    configure "$routed"
+    router 1 bird
+    router 2 frr
+    router 3 bird
+    start 2 b
+    eventually knows 1 b
+    on 1 ip route show "$(address b)" | grep -q 'via 192.0.2.2'
+    stop 2 b
+    start_mute 3 b
+    leads() { on 1 ip "$1" route show "$2" | grep -q "via $3 "; }
+    eventually leads -4 "$(address b)" 192.0.2.3
+    eventually knows6 1 b
+    is_mute 3 b
+}
+
 @test "routed: every machine is told of its gateway unasked, on its host's one link to it" {
     configure "$routed"
     start 1 a b c

@@ -79,6 +79,30 @@ honest='honest-arp honest-ip honest-ip6 honest-nd '
     in_guest c busybox nslookup b.infra 10.99.1.1 | grep -q 'Address: 10.99.1.11'
 }
 
+@test "vxlan: of a machine that moves every host knows before it has said a word" {
+    configure "$vxlan"
+    start 1 a
+    start 2 b
+    start 3 c
+    pings a b && pings c b
+    sent_to() { on "$1" bridge fdb show dev skwx1000 | grep -q "^$(mac b) dst $2 "; } # HOST PEER
+    sent_to 1 192.0.2.2
+    on 3 bridge fdb show dev skwx1000 | grep -q "^$(mac b) .*master skwb1"
+    stop 2 b
+    watch a
+    start_mute 3 b
+    eventually grep -qx "arp $(address b) $(mac b)" "$dir/a.seen"
+    sent_to 1 192.0.2.3
+    on 3 bridge fdb show dev skwt2x0 | grep -q "^$(mac b) master skwb1"
+    run ! grep -q "^$(mac b) .*master" <(on 3 bridge fdb show dev skwx1000)
+    is_mute 3 b
+    # And back: the host that had it last sends nothing to its own dead port.
+    stop 3 b
+    start_mute 2 b
+    eventually sent_to 3 192.0.2.2
+    is_mute 2 b
+}
+
 @test "vxlan: a host that joins or leaves is followed without a restart" {
     two=$(jq -c 'del(.n3)' <<<"$nodes4")
     configure "$vxlan" "$two"

@@ -132,6 +132,20 @@ void Links::keep_for_us(const std::string& name, const std::string& mac, std::in
           name);
 }
 
+void Links::expect(const std::string& port, const std::string& mac, std::int64_t id) {
+    const NeighPtr entry = made(NeighPtr(rtnl_neigh_alloc()));
+    rtnl_neigh_set_family(entry.get(), AF_BRIDGE);
+    rtnl_neigh_set_ifindex(entry.get(), rtnl_link_get_ifindex(need(socket_, port).get()));
+    rtnl_neigh_set_lladdr(entry.get(), address_of(mac, AF_LLC).get());
+    if (id != 0) {
+        rtnl_neigh_set_vlan(entry.get(), static_cast<int>(id));
+    }
+    rtnl_neigh_set_state(entry.get(), NUD_NOARP); // a port that does not forward yet takes no other
+    rtnl_neigh_set_flags(entry.get(), NTF_MASTER);
+    check(rtnl_neigh_add(socket_, entry.get(), NLM_F_CREATE | NLM_F_REPLACE), "tell who is behind",
+          port);
+}
+
 void Links::ensure_vlan(const std::string& name, const std::string& below, std::int64_t id,
                         const std::string& mac, std::int64_t mtu) {
     const int index = rtnl_link_get_ifindex(need(socket_, below).get());

@@ -56,6 +56,9 @@ class Links {
     void ensure_switch(const std::string& name, std::int64_t mtu);
     /// What is for this MAC in this VLAN goes to the switch itself, and nowhere else.
     void keep_for_us(const std::string& name, const std::string& mac, std::int64_t id);
+    /// A bridge sends what is for this MAC (in this VLAN, unless 0) to that port of it, whatever it
+    /// learnt before, until it learns that it is elsewhere.
+    void expect(const std::string& port, const std::string& mac, std::int64_t id);
     /// A link that is VLAN `id` of a switch.
     void ensure_vlan(const std::string& name, const std::string& below, std::int64_t id,
                      const std::string& mac, std::int64_t mtu);

@@ -146,6 +146,8 @@ void plug(Links& links, const Port& port, const Bridge& bridge) {
     }
     links.set_up(port.outside);
     if (!bridge.uplink.empty()) {
+        // It may have been elsewhere: neither this host nor others wait until it speaks.
+        links.expect(port.outside, port.mac, bridge.below.empty() ? 0 : port.id);
         announce(links, bridge, port);
     }
 }
