@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <fmt/ranges.h>
 #include <poll.h>
 #include <set>
 #include <unistd.h>
@@ -23,7 +24,9 @@ constexpr std::uint32_t kScratchIndex = kMachineIndexMax + 1; ///< no machine's
 constexpr std::uint32_t kScratchVlan = 4094;
 constexpr const char* kNetwork4 = "198.18.0.0";  ///< for benchmarks, RFC 2544
 constexpr const char* kNetwork6 = "2001:2::/48"; ///< RFC 5180
-constexpr std::chrono::milliseconds kPatience{2000};
+constexpr std::chrono::seconds kPatience{30}; ///< for all honest frames: who else needs the host's
+                                              ///< lock waits longer than that
+constexpr std::chrono::milliseconds kAgain{200};   ///< so long a frame may be on its way
 constexpr std::chrono::milliseconds kSilence{150}; ///< so long nothing more may come
 
 /// A scratch port, with the hypervisor's end of its tap.
@@ -81,26 +84,65 @@ void take(const Scratch& at, std::set<std::size_t>& heard) {
     }
 }
 
-/// Sends the list and hears until all of `wanted` came, then until it is silent.
+/// Who was not up yet is by now known to its gateway.
+void introduce(const Scratch& scratch) {
+    const Port& p = scratch.port;
+    send(scratch, arp_request(p.mac, p.address, p.subnet.gateway()));
+    if (!p.ipv6.empty()) {
+        send(scratch, solicitation(p.mac, scratch.speaker.ipv6, kGatewayLocal));
+    }
+}
+
+void listen(const Scratch& to, std::chrono::milliseconds time, std::set<std::size_t>& heard) {
+    pollfd poll{to.tap.get(), POLLIN, 0};
+    static_cast<void>(::poll(&poll, 1, static_cast<int>(time.count())));
+    take(to, heard);
+}
+
+/// Sends those frames again and again until all were heard, or until `end`, but once at least: a
+/// link that is new takes its time before it carries anything, a busy host some more.
+void insist(const Scratch& from, const Scratch& to, const std::vector<Forgery>& list,
+            const std::set<std::size_t>& wanted, Clock::time_point end,
+            std::set<std::size_t>& heard) {
+    const auto missing = [&] {
+        return !std::includes(heard.begin(), heard.end(), wanted.begin(), wanted.end());
+    };
+    do {
+        introduce(from);
+        introduce(to);
+        for (const std::size_t i : wanted) {
+            if (!heard.contains(i)) {
+                send(from, list.at(i).frame);
+            }
+        }
+        const auto again = Clock::now() + kAgain;
+        while (missing() && Clock::now() < again) {
+            listen(to, std::chrono::milliseconds(20), heard);
+        }
+    } while (missing() && Clock::now() < end);
+}
+
+/// What of the list is heard: first those that must be, until they are; then each of the others
+/// once, and after them the first of those that must be once more. A way keeps frames in order, so
+/// when that has come whatever crosses has come.
 std::set<std::size_t> exchange(const Scratch& from, const Scratch& to,
                                const std::vector<Forgery>& list,
-                               const std::set<std::size_t>& wanted) {
+                               const std::set<std::size_t>& wanted, Clock::time_point end) {
     std::set<std::size_t> heard;
     take(to, heard);
     heard.clear();
-    for (const Forgery& each : list) {
-        send(from, each.frame);
-    }
-    auto end = Clock::now() + kPatience;
-    bool complete = false;
-    while (Clock::now() < end) {
-        pollfd poll{to.tap.get(), POLLIN, 0};
-        static_cast<void>(::poll(&poll, 1, 20));
-        take(to, heard);
-        if (!complete && std::includes(heard.begin(), heard.end(), wanted.begin(), wanted.end())) {
-            complete = true;
-            end = std::min(end, Clock::now() + kSilence);
+    insist(from, to, list, wanted, end, heard);
+    for (std::size_t i = 0; i < list.size(); ++i) {
+        if (!wanted.contains(i)) {
+            send(from, list[i].frame);
         }
+    }
+    if (!wanted.empty() && heard.erase(*wanted.begin()) != 0) {
+        insist(from, to, list, {*wanted.begin()}, end, heard);
+    }
+    const auto silent = Clock::now() + kSilence;
+    while (Clock::now() < silent) {
+        listen(to, std::chrono::milliseconds(20), heard);
     }
     return heard;
 }
@@ -108,7 +150,7 @@ std::set<std::size_t> exchange(const Scratch& from, const Scratch& to,
 enum class Way { kNeighbour, kBack, kOther };
 
 Verdict judge(const Scratch& from, const Scratch& to, const std::string& next, Way way,
-              const std::set<std::string>& provable) {
+              const std::set<std::string>& provable, Clock::time_point end) {
     Verdict verdict;
     verdict.mode = mode_text(from.port.mode);
     verdict.way = way == Way::kNeighbour ? "to a neighbour"
@@ -122,7 +164,7 @@ Verdict judge(const Scratch& from, const Scratch& to, const std::string& next, W
             wanted.insert(i);
         }
     }
-    const auto heard = exchange(from, to, list, wanted);
+    const auto heard = exchange(from, to, list, wanted, end);
     for (std::size_t i = 0; i < list.size(); ++i) {
         const bool may = way != Way::kOther && (routed ? list[i].routed : list[i].honest);
         if (wanted.contains(i)) {
@@ -145,7 +187,7 @@ Verdict judge(const Scratch& from, const Scratch& to, const std::string& next, W
 
 /// What crosses a bridge that nothing guards: the same frames between taps whose names are in no
 /// rule.
-std::set<std::string> crossing_unguarded(const Config& config, bool ipv6) {
+std::set<std::string> crossing_unguarded(const Config& config, bool ipv6, Clock::time_point end) {
     Links links;
     Port one = scratch_port(config, Mode::kBridge, 0, ipv6);
     Port two = scratch_port(config, Mode::kBridge, 1, ipv6);
@@ -167,23 +209,16 @@ std::set<std::string> crossing_unguarded(const Config& config, bool ipv6) {
         all.insert(i);
     }
     std::set<std::string> names;
-    for (const std::size_t i : exchange(from, to, list, all)) {
+    for (const std::size_t i : exchange(from, to, list, all, end)) {
         names.insert(list.at(i).name);
     }
     links.remove(bridge);
     return names;
 }
 
-void introduce(const Scratch& scratch) {
-    const Port& p = scratch.port;
-    send(scratch, arp_request(p.mac, p.address, p.subnet.gateway()));
-    if (!p.ipv6.empty()) {
-        send(scratch, solicitation(p.mac, scratch.speaker.ipv6, kGatewayLocal));
-    }
-}
-
 std::vector<Verdict> verify_mode(const Config& config, const Host& host, const Facts& facts,
-                                 Mode mode, const std::set<std::string>& provable, bool ipv6) {
+                                 Mode mode, const std::set<std::string>& provable, bool ipv6,
+                                 Clock::time_point end) {
     auto machines = host.machines();
     std::vector<Port> ports;
     for (const std::uint32_t number : {0U, 1U, 2U}) {
@@ -208,7 +243,6 @@ std::vector<Verdict> verify_mode(const Config& config, const Host& host, const F
         scratch.push_back({port, scratch_tap(port.outside), speaker_of(port)});
         plug(links, port, *plan.find_bridge(port.bridge));
     }
-    std::for_each(scratch.begin(), scratch.end(), introduce);
     const auto gateway_of = [&](const Scratch& from) {
         const auto link = links.find(mode == Mode::kRouted ? from.port.outside : from.port.bridge);
         return link ? link->mac : "";
@@ -219,12 +253,23 @@ std::vector<Verdict> verify_mode(const Config& config, const Host& host, const F
     const Scratch& a = scratch[0];
     const Scratch& b = scratch[1];
     const Scratch& other = scratch[2];
-    return {judge(a, b, next(a, b), Way::kNeighbour, provable),
-            judge(b, a, next(b, a), Way::kBack, provable),
-            judge(a, other, gateway_of(a), Way::kOther, provable)};
+    return {judge(a, b, next(a, b), Way::kNeighbour, provable, end),
+            judge(b, a, next(b, a), Way::kBack, provable, end),
+            judge(a, other, gateway_of(a), Way::kOther, provable, end)};
 }
 
 } // namespace
+
+std::string Verdict::describe() const {
+    std::string text = fmt::format(
+        "{:<7} {:<18} {} of {} kinds of forged frame came through{}{}; {} of {} honest ones{}{}\n",
+        mode, way, crossed.size(), forged, crossed.empty() ? "" : ": ", fmt::join(crossed, ", "),
+        honest - lost.size(), honest, lost.empty() ? "" : ", not: ", fmt::join(lost, ", "));
+    for (const std::string& name : unprovable) {
+        text += fmt::format("        not shown: {} was not seen without rules either\n", name);
+    }
+    return text;
+}
 
 std::vector<Verdict> verify(const Config& config, const Host& host, const Facts& facts) {
     std::set<Mode> modes;
@@ -233,10 +278,11 @@ std::vector<Verdict> verify(const Config& config, const Host& host, const Facts&
         modes.insert(network.mode == Mode::kVxlan ? Mode::kBridge : network.mode);
         ipv6 = ipv6 || network.ipv6;
     }
-    const auto provable = crossing_unguarded(config, ipv6);
+    const auto end = Clock::now() + kPatience;
+    const auto provable = crossing_unguarded(config, ipv6, end);
     std::vector<Verdict> verdicts;
     for (const Mode mode : modes) {
-        const auto some = verify_mode(config, host, facts, mode, provable, ipv6);
+        const auto some = verify_mode(config, host, facts, mode, provable, ipv6, end);
         verdicts.insert(verdicts.end(), some.begin(), some.end());
     }
     return verdicts;

@@ -18,9 +18,11 @@ struct Verdict {
     std::vector<std::string> lost;       ///< honest kinds that did not come through
     std::vector<std::string> unprovable; ///< kinds that do not cross without rules either
 
-    [[nodiscard]] bool good() const noexcept {
-        return crossed.empty() && lost.empty() && unprovable.empty();
-    }
+    /// Whether honest frames were seen, so that those that were not seen did not cross. A host that
+    /// is busy may be too late for that, which says nothing about what it lets through.
+    [[nodiscard]] bool shown() const noexcept { return lost.empty() && unprovable.empty(); }
+    /// For people.
+    [[nodiscard]] std::string describe() const;
 };
 
 /// Shows on this host as it is that forged frames go nowhere and honest ones arrive: on scratch
