@@ -7,7 +7,7 @@
   pkg-config,
   cli11,
   curl,
-  fmt_9, # what Debian 12 has; from 11 on fmt/core.h has no fmt::format
+  fmt,
   libcap,
   libgit2,
   libnl,
@@ -46,7 +46,7 @@ stdenv.mkDerivation {
   buildInputs = [
     cli11
     curl
-    fmt_9
+    fmt
     libcap
     libgit2
     libnl

@@ -5,6 +5,8 @@ option(SKY_PCH "precompile the big headers: a third less to wait for when everyt
 option(SKY_TIDY "run clang-tidy while compiling" OFF)
 
 add_library(sky_options INTERFACE)
+# From fmt 11 on <fmt/core.h>, which the headers that everything includes have, is without fmt::format unless it is asked for.
+target_compile_definitions(sky_options INTERFACE $<$<VERSION_GREATER_EQUAL:${fmt_VERSION},11>:FMT_DEPRECATED_HEAVY_CORE>)
 target_compile_options(sky_options INTERFACE
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast -Wformat=2)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)

@@ -4,7 +4,7 @@
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>

@@ -4,7 +4,7 @@
 #include <sky-build/nix.hpp>
 #include <sky/log.hpp>
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <fcntl.h>

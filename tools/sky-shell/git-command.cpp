@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "sky-shell/git-command.hpp"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 namespace sky::shell {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "sky-shell/verbs.hpp"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 

@@ -3,7 +3,7 @@
 
 #include <sky-vm-run/host-plan.hpp>
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <functional>
 #include <string>
