@@ -68,6 +68,16 @@ in
         command "skyflake-nomad-bootstrap" ./scripts/nomad-bootstrap.sh nomadEnvironment
           "${cfg.package}/share/skyflake/nomad ${cfg.secrets}"
       )
+    ++
+      lib.optional cfg.nomad.enable (
+        command "skyflake-restore-owners" ./scripts/restore-owners.sh nomadEnvironment
+          "${cfg.secrets}/nomad-host.token"
+      )
+    ++
+      lib.optional cfg.nomad.enable (
+        command "skyflake-rolling-reboot" "${cfg.package}/libexec/skyflake/rolling-reboot"
+          nomadEnvironment (lib.optionalString cfg.ceph.enable "--ceph")
+      )
     ++ lib.optional cfg.nomad.enable (
       # As the operator: with the addresses and certificates of the tools.
       pkgs.writeShellScriptBin "skyflake-nomad" ''

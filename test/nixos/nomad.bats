@@ -17,6 +17,7 @@ setup_file() {
 }
 teardown_file() {
     stop
+    cat "$DIR"/n[34].group 2>/dev/null | xargs -r -I{} kill -KILL -- -{} || true
     rm -rf "$DIR"
 }
 
@@ -48,6 +49,10 @@ soon() {
     "$@" || { tail -n 20 "$DIR/nomad.log" && return 1; }
 }
 has_leader() { [[ $(nomad operator api /v1/status/leader) == *:* ]]; }
+record() { with host var get -namespace skyflake -out json "$1" | jq -r .Items.json | jq -c "$2"; }
+owned() { # GENERATION: n1 has alice's www
+    with host var put -force -namespace skyflake sky/owner/alice/infra/www json='{"v":1,"generation":'"$1"',"host":"n1","incarnation":"5d0c6b1c9e0f4a2f8f7d3a1be2c45d6f","alloc":null,"create_index":7,"storage":["10.0.0.1:0/1"],"leased":true,"opened":true,"released":false,"at":"2026-07-14T12:00:00Z"}'
+}
 with() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-$1.token") nomad "${@:2}"; }
 
 @test "nixos: make-nomad gives each host certificates that agents ask for, and keeps them" {
@@ -74,6 +79,8 @@ with() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-$1.token") nomad "${@:2}"; }
     sh "$scripts/nomad-bootstrap.sh" "$BATS_TEST_DIRNAME/../../nomad" "$DIR/secrets"
     sha256sum -c "$DIR/before"
     with host var put -namespace skyflake sky/registry/index json='{"v":1,"next_index":8}'
+    owned 3
+    with host var put -namespace skyflake sky/lease/n1 json='{"v":1,"host":"n1","incarnation":"5d0c6b1c9e0f4a2f8f7d3a1be2c45d6f","serial":17,"lease_s":30,"revoked":false,"claims":[],"at":"2026-07-14T12:00:00Z"}'
     run ! with host job run - <<<'job "x" {}'
     [[ $(with deploy var get -namespace skyflake -out json sky/registry/index) == *next_index* ]]
     # Without a certificate of ours nobody gets an answer.
@@ -123,6 +130,7 @@ with() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-$1.token") nomad "${@:2}"; }
 @test "nixos: all servers and the shared directory are lost, and come back from a backup" {
     local backup tree=$DIR/shared
     backup=$(find "$DIR/backups" -name 'n1-*' | sort | tail -n 1)
+    owned 4 # after the backup: who has it may live on
     stop
     rm -rf "$DIR/nomad" "$tree.lost" && mv "$tree" "$tree.lost"
     start
@@ -133,6 +141,11 @@ with() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-$1.token") nomad "${@:2}"; }
     # The hosts' tokens are what they were, and so is the registry.
     soon with host var get -namespace skyflake -out json sky/registry/index
     [[ $(with host var get -namespace skyflake -out json sky/registry/index) == *'next_index'* ]]
+    # But nobody of the time that was lost is a machine's owner, nor holds a lease.
+    [ "$(record sky/owner/alice/infra/www .generation)" = 3 ]
+    sh "$scripts/restore-owners.sh" "$DIR/secrets/nomad-host.token"
+    [ "$(record sky/owner/alice/infra/www '[.generation > 1000, .released, .host, .storage]')" = '[true,false,"n1",["10.0.0.1:0/1"]]' ]
+    [ "$(record sky/lease/n1 '[.revoked, .serial]')" = '[true,17]' ]
 
     # As `storage init` and `host-start` leave it.
     mkdir -p "$tree"/tenants/alice/repos "$tree"/{keys,records,deployments,gcroots,authorized_keys}
@@ -153,4 +166,73 @@ with() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-$1.token") nomad "${@:2}"; }
     [[ $output == *"is not empty"* ]]
     jq '.storage = "00000000000000000000000000000000"' "$tree/storage.json" >"$DIR/other" && cp "$DIR/other" "$tree/storage.json"
     run -69 sh "$scripts/restore.sh" "$DIR/config.json" "$backup"
+}
+
+# A host whose machines may leave: an agent that is a client. It boots again 3 s after it was told to.
+client() { # HOST PORT
+    jq -n --arg dir "$DIR" --arg host "$1" --argjson port "$2" --argjson server "$port" '{ name: $host, region: "global", data_dir: ($dir + "/" + $host), bind_addr: "127.0.0.1",
+        advertise: { http: "127.0.0.1", rpc: "127.0.0.1", serf: "127.0.0.1" }, ports: { http: $port, rpc: ($port + 1), serf: ($port + 2) }, client: { enabled: true, options: { "fingerprint.denylist": "env_aws,env_azure,env_digitalocean,env_gce" }, servers: ["127.0.0.1:\($server + 1)"] },
+        acl: { enabled: true }, tls: { http: true, rpc: true, verify_server_hostname: true, ca_file: ($dir + "/keys/n1/nomad-ca.pem"),
+            cert_file: ($dir + "/keys/" + $host + "/nomad-agent.pem"), key_file: ($dir + "/keys/" + $host + "/nomad-agent.key") } }' >"$DIR/$1.json"
+    cat /proc/sys/kernel/random/uuid >"$DIR/$1.boot"
+    # shellcheck disable=SC2016 # for that bash
+    setsid bash -c 'echo $$ >"$0.group"; nomad agent -config "$0.json" >>"$0.log" 2>&1 &
+        echo $! >"$0.pid"; wait' "$DIR/$1" </dev/null >/dev/null 2>&1 3>&- &
+    until [ -s "$DIR/$1.pid" ]; do sleep 0.1; done
+}
+ready() { [ "$(with drain node status -json | jq '[.[] | select(.Status == "ready" and .SchedulingEligibility == "eligible")] | length')" = "$1" ]; }
+
+@test "nixos: rolling-reboot goes from host to host, and waits for Nomad and Ceph" {
+    local log=$DIR/rolling
+    client n3 $((port + 10))
+    client n4 $((port + 20))
+    soon ready 2 || { tail -n 20 "$DIR"/n[34].log && return 1; }
+    # There is no host to boot here, and Ceph's health is said for it: degraded for a while after each boot.
+    mkdir -p "$DIR/tools" "$DIR/state"
+    cat >"$DIR/tools/ssh" <<END
+#!/bin/bash
+host=\${2#root@}
+[ "\$3" != cat ] || exec cat "$DIR/\$host.boot"
+echo "boot \$host \$(nomad node status -json | jq -c --arg h "\$host" '.[] | select(.Name == \$h).SchedulingEligibility')" >>"$log"
+echo '{"status":"HEALTH_WARN","checks":{"PG_DEGRADED":{},"OSDMAP_FLAGS":{}}}' >"$DIR/health"
+kill "\$(cat "$DIR/\$host.pid")"
+setsid bash -c 'echo \$\$ >"\$0.group"; sleep 3; cat /proc/sys/kernel/random/uuid >"\$0.boot"
+    nomad agent -config "\$0.json" >>"\$0.log" 2>&1 &
+    echo \$! >"\$0.pid"; sleep 3; echo {} >"$DIR/health"; echo "whole \${0##*/}" >>"$log"; wait' "$DIR/\$host" >/dev/null 2>&1 </dev/null 3>&- &
+exit 255
+END
+    cat >"$DIR/tools/ceph" <<END
+#!/bin/sh
+[ "\$1" = health ] && exec cat "$DIR/health"
+echo "ceph \$*" >>"$log"
+END
+    chmod 755 "$DIR"/tools/*
+    echo '{}' >"$DIR/health"
+    jq --arg dir "$DIR" --arg address "$NOMAD_ADDR" '.state = $dir + "/state" | .shared = .state
+        | .nomad += { addresses: [$address], ca: env.NOMAD_CACERT, cert: env.NOMAD_CLIENT_CERT, key: env.NOMAD_CLIENT_KEY }
+        | .program_roots = ["/usr"]' "$BATS_TEST_DIRNAME/../golden/host/cluster/config.json" >"$DIR/submit.json"
+    jq '{ v: 1, storage }' "$DIR/submit.json" >"$DIR/state/storage.json"
+    roll() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-drain.token") ROLLING_PAUSE=1 SKY_CONFIG=$DIR/submit.json PATH=$DIR/tools:$PATH \
+        sh "$BATS_TEST_DIRNAME/../../nomad/rolling-reboot" --ceph --wait 120 "$@"; }
+    roll n3 n4
+    cat "$log"
+    [ "$(cat "$log")" = 'ceph osd set noout
+boot n3 "ineligible"
+whole n3
+ceph osd unset noout
+ceph osd set noout
+boot n4 "ineligible"
+whole n4
+ceph osd unset noout' ]
+    ready 2
+    # What is not whole before is left alone; what does not become whole ends it, before the next host.
+    echo '{"status":"HEALTH_WARN","checks":{"OSD_DOWN":{}}}' >"$DIR/health"
+    run -75 roll n3
+    [[ $output == *"before n3: OSD_DOWN (nothing was touched)"* ]]
+    echo '{}' >"$DIR/health"
+    sed -i 's/sleep 3; cat/sleep 1000; cat/' "$DIR/tools/ssh"
+    : >"$log"
+    run -75 roll --wait 5 n3 n4
+    [[ $output == *"n3: n3 has not booted again"* ]]
+    run ! grep -q n4 "$log"
 }
