@@ -128,8 +128,7 @@ in
         tenants = "skyflake-tenants";
       };
       tenant_uids = {
-        first = 40000; # not where nixpkgs has those of its builders
-        count = 10000;
+        inherit (cfg.tenantUids) first count;
       };
       machine_uids = {
         inherit (cfg.machines.uids) first count;

@@ -56,6 +56,13 @@ in
     };
     description = "Tenants by name. A tenant has no shell here: git push and fetch, and the verbs that `ssh HOST help` lists.";
   };
+  options.skyflake.tenantUids = {
+    first = option (sky.types.between 1000 2147483632) 40000 60000 ''
+      First uid of tenants that `sky-shell tenant add` adds. No other account of the host may lie in the range, and none of
+      `skyflake.machines.uids`. The default is not where nixpkgs has those of its builders.
+    '';
+    count = option (sky.types.between 1 1000000) 10000 2000 "How many uids there are for them.";
+  };
 
   config = lib.mkIf cfg.enable {
     assertions = [
@@ -72,6 +79,12 @@ in
           uid: uid < cfg.machines.uids.first || uid >= cfg.machines.uids.first + cfg.machines.uids.count
         ) uids;
         message = "skyflake.users: a tenant's uid lies in skyflake.machines.uids";
+      }
+      {
+        assertion =
+          cfg.tenantUids.first + cfg.tenantUids.count <= cfg.machines.uids.first
+          || cfg.machines.uids.first + cfg.machines.uids.count <= cfg.tenantUids.first;
+        message = "skyflake.tenantUids: they meet skyflake.machines.uids";
       }
     ];
 

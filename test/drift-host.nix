@@ -375,6 +375,10 @@ in
         };
       };
       users.bob.uid = 3002;
+      tenantUids = {
+        first = 60000;
+        count = 2000;
+      };
       machines = {
         vcpuMax = 16;
         memMax = 32768;
@@ -509,6 +513,7 @@ in
           users.alice.uid = 2000000;
           users.bob.uid = 2000000;
           users."Not a name".uid = 3003;
+          tenantUids.first = 1995000;
         };
       }
     )

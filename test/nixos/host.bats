@@ -16,6 +16,18 @@ config() { # HOST
     jq '.program_roots = ["/nix/store/virtiofsd", "/nix/store/glibc"]' "$GOLDEN/$1/config.json"
 }
 
+@test "nixos: every key of the tools' configuration is the module's" {
+    # What is a word of the schema, and no key.
+    local values=' bridge directory fenced global leased qemu redeploy refuse restart rollback routed sky skyflake stop vlan vxlan warn '
+    jq -r 'paths | map(strings) | last' "$GOLDEN"/*/config.json | sort -u >keys
+    [ "$(wc -l <keys)" -gt 100 ]
+    grep -ohE '"[a-z][a-z_0-9]*"' "$BATS_TEST_DIRNAME"/../../lib/sky/config*.{cpp,hpp} | tr -d '"' | sort -u >words
+    [ "$(wc -l <words)" -gt 100 ]
+    while read -r word; do
+        [[ $values == *" $word "* ]] || { echo "no host of test/golden/host has the key $word" && return 1; }
+    done < <(comm -23 words keys)
+}
+
 @test "nixos: the tools take the configuration, and would not take a wrong one" {
     local host tool
     for host in "${hosts[@]}"; do
@@ -305,7 +317,7 @@ effective() { # USER
 @test "nixos: a host that can not be is refused with sentences, a good one warns of nothing" {
     local host
     for host in "${hosts[@]}"; do [ "$(jq -c . "$GOLDEN/$host/warnings.json")" = '[]' ]; done
-    [ "$(jq '[.[] | select(startswith("skyflake"))] | length' "$GOLDEN/refused/refusals.json")" = 9 ]
+    [ "$(jq '[.[] | select(startswith("skyflake"))] | length' "$GOLDEN/refused/refusals.json")" = 10 ]
     [ "$(jq '[.[] | select(startswith("skyflake"))] | length' "$GOLDEN/refused-cluster/refusals.json")" = 18 ]
     # Whoever may not run Nomad is told what to say.
     jq -r '.[]' "$GOLDEN/refused-cluster/refusals.json" | grep -F 'allowUnfreePredicate'
