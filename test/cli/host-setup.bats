@@ -242,6 +242,16 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
     [ "$(id -u "$BOB")" = "$(jq ".tenants[\"$BOB\"].uid" "$TOP/state/tenants.json")" ]
 }
 
+@test "--undo --data takes no other directory for its own, and changes nothing then" {
+    mkdir -p "$TOP/photos" && echo dear >"$TOP/photos/one"
+    jq --arg d "$TOP/photos" '.state = $d' "$SKY_CONFIG" >"$TOP/other.json"
+    before=$(traces)
+    run -77 sky-vm-run --config "$TOP/other.json" host-setup --undo --data
+    says "holds nothing of Skyflake's"
+    [ "$(cat "$TOP/photos/one")" = dear ]
+    [ "$(traces)" = "$before" ]
+}
+
 @test "--undo --data leaves nothing" {
     sky-vm-run host-setup --undo --data
     [ -z "$(traces)" ]

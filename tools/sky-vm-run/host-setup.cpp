@@ -12,6 +12,7 @@
 #include <sky/scratch.hpp>
 #include <sky/state.hpp>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <csignal>
@@ -266,6 +267,17 @@ void remove_units(const HostPlan& plan, Steps& steps) {
     }
 }
 
+/// A configuration that names another directory must not be its end.
+void need_ours(const Config& config) {
+    const auto ours = {"storage.json", "vm", "net", "store", "tenants"};
+    const auto is_there = [&](const char* name) { return there(config.state / name); };
+    if (there(config.state) && !std::filesystem::is_empty(config.state) &&
+        std::none_of(ours.begin(), ours.end(), is_there)) {
+        fail(ExitCode::kRefused, "'{}' holds nothing of Skyflake's (see 'state' in '{}')",
+             config.state.string(), config.file.string());
+    }
+}
+
 void remove_data(const Config& config, Steps& steps) {
     if (config.shared != config.state) {
         log::warn("'{}' is the cluster's and stays", config.shared.string());
@@ -291,6 +303,9 @@ int undo(const Path& file, const HostSetupOptions& options) {
         return 0;
     }
     const Config config = load_config(file.string());
+    if (options.data) {
+        need_ours(config);
+    }
     const HostPlan plan = plan_host(config);
     for (const auto& each : plan.files) { // the door first
         remove_file(each, steps);
