@@ -28,11 +28,9 @@ setup() {
 
 teardown() {
     local each
-    if [ -e "$dir/pids" ]; then xargs kill <"$dir/pids" 2>/dev/null || true; fi
-    for each in "$dir"/state/net/*.pid; do
-        if [ -e "$each" ]; then kill "$(cat "$each")" || true; fi
-    done
+    [ -n "${n:-}" ] || return 0
     for each in $(ip netns list | awk -v n="$n-" 'index($1, n) == 1 { print $1 }'); do
+        ip netns pids "$each" | xargs -r kill -KILL # all that was begun in there, dnsmasq, too
         ip netns del "$each"
     done
 }
@@ -88,7 +86,6 @@ box() { # NAME: a sandbox
     ip netns add "$n-box-$1" && ip netns add "$n-$1"
     ip -n "$n-$1" link set lo up
     ip netns exec "$n-box-$1" sleep 1000 >/dev/null 2>&1 3>&- &
-    echo $! >>"$dir/pids"
     echo $! >"$dir/$1.pid"
     eventually inside "$1" "box-$1"
 }
@@ -108,7 +105,6 @@ play() { # NAME [QUEUES]: the hypervisor opens its tap
     rm -f "$dir/$1.out"
     ip netns exec "$n-box-$1" "$here/net-guest" run "$(uid "$1")" sky0 "${2:-1}" "$(mac "$1")" "$n-$1" \
         >"$dir/$1.out" 2>&1 3>&- &
-    echo $! >>"$dir/pids"
     echo $! >"$dir/$1.play"
     eventually is_ready "$dir/$1.out"
 }
@@ -138,7 +134,6 @@ class H(http.server.BaseHTTPRequestHandler):
 server = http.server.HTTPServer(("", int(sys.argv[1])), H)
 print("ready", flush=True)
 server.serve_forever()' "$2" >"$dir/$1.$2" 2>&1 3>&- &
-    echo $! >>"$dir/pids"
     eventually is_ready "$dir/$1.$2"
 }
 as_uid() { setpriv --reuid "$1" --regid "$1" --clear-groups "${@:2}"; }

@@ -16,7 +16,6 @@ load net-lib
     [[ $output == *"MAC '02:5f:00:00:00:02' is not this machine's"* ]]
     run -77 net up < <(request www | sed 's/"machine":"www"/"machine":"nix"/')
     ip netns exec "$n-host" sleep 100 >/dev/null 2>&1 3>&- &
-    echo $! >>"$dir/pids"
     echo $! >"$dir/host.pid"
     eventually inside host
     run -77 net up < <(request www | sed "s|/proc/[0-9]*/|/proc/$!/|")
@@ -81,7 +80,6 @@ load net-lib
 @test "net: what a guest forges does not leave its tap" {
     boot www db
     ip netns exec "$n-db" "$here/net-guest" hear eth0 >"$dir/heard" 3>&- &
-    echo $! >>"$dir/pids"
     eventually is_ready "$dir/heard"
     say() { in_guest www "$here/net-guest" say eth0 from="$(mac www)" to="$(mac db)" source=10.99.1.10 target=10.99.1.11 "$@"; }
     say word=honest
@@ -154,7 +152,6 @@ load net-lib
     ip netns exec "$n-host" python3 -c 'import os, socket
 s = socket.create_server(("127.0.0.1", 2222)); print("ready", flush=True)
 c, _ = s.accept(); os.setgroups([]); os.setgid(64001); os.setuid(64001); c.sendall(b"welcome")' >"$dir/door" 3>&- &
-    echo $! >>"$dir/pids"
     eventually is_ready "$dir/door"
     [ "$(host python3 -c 'import socket; s = socket.create_connection(("127.0.0.1", 2222), 5); print(s.recv(99).decode())')" = welcome ]
 }

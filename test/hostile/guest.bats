@@ -15,7 +15,6 @@ without() {
 
 listen() { # NAMESPACE IFACE
     ip netns exec "$n-$1" "$here/net-guest" hear "$2" >"$dir/heard" 3>&- &
-    echo $! >>"$dir/pids"
     eventually is_ready "$dir/heard"
 }
 heard() { grep -qx -- "$1" "$dir/heard"; }
