@@ -21,7 +21,8 @@ class FakeHost : public Scheduler {
   public:
     std::set<Revision> broken;            ///< revisions that do not get ready
     bool away = false;                    ///< the host does not answer
-    std::optional<std::string> lack;      ///< of room, if a host died
+    std::optional<Lack> lack;             ///< of room, if a host died
+    int lacks = 1000;                     ///< so many times, then it has passed
     std::map<MachinePath, Amount> beside; ///< who was named to it
     Placing placing;                      ///< of the last start
     bool sees = false;                    ///< what is ready can be seen without asking
@@ -62,11 +63,11 @@ class FakeHost : public Scheduler {
         watch(*now);
         return {.exit_code = now->state == "ready" ? 0 : 1, .last = now, .said = {}};
     }
-    std::optional<std::string> not_spared(const Spec& /*spec*/,
-                                          const std::map<MachinePath, Amount>& others) override {
+    std::optional<Lack> not_spared(const Spec& /*spec*/,
+                                   const std::map<MachinePath, Amount>& others) override {
         beside = others;
         calls.emplace_back("spare");
-        return lack;
+        return lacks-- > 0 ? lack : std::nullopt;
     }
     Outcome stop(const MachinePath& machine, bool forget, const Watch& /*watch*/) override {
         calls.push_back(forget ? "forget" : "stop");
@@ -266,7 +267,8 @@ TEST_CASE("N+1: what no lost host leaves room for is refused, or warned of") {
     CHECK(site.host.beside.size() == 1);
 
     // It is there already, and grows: only then it is asked.
-    site.host.lack = "n1 must not die: mem_mib: asked 700, used 512, allowed 1000 without it";
+    site.host.lack = {.text = "n1 must not die: mem_mib: asked 700, used 512, allowed 1000",
+                      .passing = false};
     CHECK(site.order(Kind::kDeploy, rev('b')).code == 0);
     CHECK(site.host.calls.back() == "start b");
     CHECK(site.said.empty());
@@ -283,8 +285,17 @@ TEST_CASE("N+1: what no lost host leaves room for is refused, or warned of") {
     const auto verdict = site.order(Kind::kDeploy, rev('c'));
     CHECK(verdict.code == 77);
     CHECK(verdict.stage == "admit");
-    CHECK(verdict.text == *site.host.lack);
+    CHECK(verdict.text == site.host.lack->text);
     CHECK(site.host.calls.back() == "spare"); // nothing was started
+
+    // Hosts that are away have it: they come back, or do not.
+    site.host.lack->passing = true;
+    site.policy.nomad->place_s = 1;
+    CHECK(site.order(Kind::kDeploy, rev('c')).text == site.host.lack->text);
+    site.policy.nomad->place_s = 60;
+    site.host.lacks = 1;
+    CHECK(site.order(Kind::kDeploy, rev('c')).code == 0);
+    CHECK(site.host.calls.back() == "start c");
 }
 
 TEST_CASE("a tenant asks for a place that the operator lets it ask for", "[nomad]") {

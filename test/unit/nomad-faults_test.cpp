@@ -5,6 +5,7 @@
 #include "catch.hpp"
 #include "unit/submit.hpp"
 
+#include <sky-nomad-submit/deployer-job.hpp>
 #include <sky-nomad-submit/lost-owner.hpp>
 #include <sky-nomad-submit/scheduler.hpp>
 #include <sky/nomad/client.hpp>
@@ -105,6 +106,91 @@ std::string say(const std::string& status, const std::string& body) {
            "\r\nConnection: close\r\n\r\n" + body;
 }
 
+Config config_for(const FakeNomad& fake, const Scratch& scratch) {
+    Config out = test::config(scratch.path);
+    out.nomad = fake.config();
+    out.nomad->deploy_token = scratch.path / "token";
+    atomic_write(out.nomad->deploy_token, "token\n", {.mode = 0400});
+    return out;
+}
+
+Spec spec_of_www() {
+    return {.path = path("alice", "infra", "www"),
+            .rev = rev('a'),
+            .deployment = store_path("skyflake-www"),
+            .nar_hash = "sha256:" + std::string(52, '0'),
+            .runner = store_path("runner"),
+            .hypervisor = "qemu",
+            .mem_mib = 512,
+            .machine_id = "00000000-0000-4000-8000-000000000000",
+            .interfaces = {},
+            .volumes = {},
+            .ready = {}};
+}
+
+/// A Nomad on whose one host a machine runs, which another job shall replace. The job's end and the
+/// new one's failure are there at once.
+struct Replaced {
+    int no_room = 0;             ///< so many dry runs find no place
+    std::string status = "down"; ///< of the host, so long
+    int mib = 4096;              ///< that it has
+    bool ended = false;
+    std::string job =
+        Json{{"Version", 0}, {"JobModifyIndex", 5}, {"Meta", {{"sky_spec", "old"}}}}.dump();
+    bool entered = false;
+
+    std::string answer(const std::string& method, const std::string& path,
+                       const std::string& body) {
+        if (path.ends_with("/plan")) {
+            const bool fits = no_room-- <= 0;
+            return say("200 OK", fits ? "{}" : R"({"FailedTGAllocs":{"vm":{}}})");
+        }
+        if (path == "nodes") {
+            return say(
+                "200 OK",
+                Json::array({{{"ID", "id"},
+                              {"Name", "n1"},
+                              {"Status", status},
+                              {"SchedulingEligibility", "eligible"},
+                              {"NodeResources",
+                               {{"Cpu", {{"CpuShares", 8000}}}, {"Memory", {{"MemoryMB", mib}}}}}}})
+                    .dump());
+        }
+        if (path == "allocations" || path.starts_with("var/")) {
+            return path == "allocations" ? say("200 OK", "[]") : say("404 None", "not found");
+        }
+        if (path.ends_with("/allocations")) {
+            return say("200 OK", allocations().dump());
+        }
+        if (method == "PUT") {
+            Json value = Json::parse(body).at("Job");
+            value["Version"] = 1;
+            value["JobModifyIndex"] = 6;
+            job = value.dump();
+            entered = true;
+        }
+        ended = ended || method == "DELETE";
+        return say("200 OK", method == "GET" ? job : "{}");
+    }
+
+  private:
+    [[nodiscard]] Json allocations() const {
+        const auto one = [](const char* id, int version, const char* state) {
+            return Json{{"ID", id},
+                        {"NodeName", "n1"},
+                        {"DesiredStatus", "run"},
+                        {"CreateIndex", version + 1},
+                        {"JobVersion", version},
+                        {"ClientStatus", state}};
+        };
+        Json out = Json::array({one("old", 0, ended ? "complete" : "running")});
+        if (entered) {
+            out.push_back(one("new", 1, "failed"));
+        }
+        return out;
+    }
+};
+
 } // namespace
 
 TEST_CASE("a write whose answer got lost is told apart, a safe one is done again", "[nomad]") {
@@ -185,26 +271,48 @@ TEST_CASE("a job whose registration was not answered is looked at, and registere
                                                         : say("404 None", "not found");
     });
     const Scratch scratch;
-    Config config = test::config(scratch.path);
-    config.nomad = fake.config();
-    config.nomad->deploy_token = scratch.path / "token";
-    atomic_write(config.nomad->deploy_token, "token\n", {.mode = 0400});
-    const Spec spec{.path = path("alice", "infra", "www"),
-                    .rev = rev('a'),
-                    .deployment = store_path("skyflake-www"),
-                    .nar_hash = "sha256:" + std::string(52, '0'),
-                    .runner = store_path("runner"),
-                    .hypervisor = "qemu",
-                    .mem_mib = 512,
-                    .machine_id = "00000000-0000-4000-8000-000000000000",
-                    .interfaces = {},
-                    .volumes = {},
-                    .ready = {}};
+    const Config config = config_for(fake, scratch);
     const auto scheduler = make_scheduler(config);
-    const auto outcome = scheduler->start(spec, {}, [](const MachineState&) {});
+    const auto outcome = scheduler->start(spec_of_www(), {}, [](const MachineState&) {});
     CHECK(outcome.exit_code == 69);
     CHECK(outcome.said == "no host has room: there is no host");
     CHECK(std::count(fake.seen.begin(), fake.seen.end(), "PUT jobs") == 1);
+}
+
+TEST_CASE("hosts that Nomad has lost sight of are waited for before what runs makes way",
+          "[nomad]") {
+    Replaced nomad{.no_room = 2};
+    FakeNomad fake([&](const std::string& method, const std::string& path,
+                       const std::string& body) { return nomad.answer(method, path, body); });
+    const Scratch scratch;
+    Config config = config_for(fake, scratch);
+    config.nomad->place_s = 60;
+    const auto start = [&] {
+        return ask([&] {
+            return make_scheduler(config)->start(spec_of_www(), {}, [](const MachineState&) {});
+        });
+    };
+    const auto plans = [&] {
+        return std::count_if(fake.seen.begin(), fake.seen.end(),
+                             [](const auto& each) { return each.ends_with("/plan"); });
+    };
+    CHECK(start().exit_code == 1); // it was placed, and failed as the fake has it
+    CHECK(nomad.entered);
+    CHECK(plans() == 3);
+
+    // Not for ever.
+    nomad = {.no_room = 1000};
+    config.nomad->place_s = 1;
+    CHECK(start().reason() == "no host has room: n1 is down");
+    CHECK_FALSE(nomad.ended);
+
+    // No room on a host that is there: waiting would not make any.
+    nomad = {.no_room = 1000, .status = "ready", .mib = 512};
+    config.nomad->place_s = 60;
+    fake.seen.clear();
+    CHECK_THAT(start().reason(), ContainsSubstring("no host has room: n1 lacks "));
+    CHECK(plans() == 1);
+    CHECK_FALSE(nomad.ended);
 }
 
 TEST_CASE("from a host that burnt down a machine is taken away, and released in its place",
@@ -239,10 +347,7 @@ TEST_CASE("from a host that burnt down a machine is taken away, and released in 
         return say("200 OK", at);
     });
     const Scratch scratch;
-    Config config = test::config(scratch.path);
-    config.nomad = fake.config();
-    config.nomad->deploy_token = scratch.path / "token";
-    atomic_write(config.nomad->deploy_token, "token\n", {.mode = 0400});
+    const Config config = config_for(fake, scratch);
     const auto www = path("alice", "infra", "www");
     nomad::Client client(*config.nomad, "token");
     LostOwner lost(client, config, www);

@@ -44,6 +44,24 @@ TEST_CASE("what is left on a host is what nobody has and the host does not keep"
     CHECK(lacking({}, {1, 1}, std::nullopt) == "there is no host");
 }
 
+TEST_CASE("hosts that are away are worth waiting for, where it is not room that lacks", "[nomad]") {
+    auto rooms = rooms_of({node("n1", 1024, "down"), node("n2", 2048, "down")},
+                          Json::array({allocation("a", "n2", 1500)}));
+    CHECK(may_fit_soon(rooms, {100, 900}, std::nullopt));
+    CHECK(may_fit_soon(rooms, {100, 900}, "n1"));
+    CHECK_FALSE(may_fit_soon(rooms, {100, 900}, "n2"));
+    CHECK_FALSE(may_fit_soon(rooms, {100, 1100}, std::nullopt));
+    CHECK_FALSE(may_fit_soon({}, {100, 100}, std::nullopt));
+    rooms = rooms_of({node("n1", 1024), node("n2", 1024, "down")}, Json::array());
+    CHECK(not_spared(rooms, {{100, 900}}, {}));
+    CHECK_FALSE(not_spared(with_all_back(rooms), {{100, 900}}, {}));
+    Json drained = node("n1", 1024);
+    drained["SchedulingEligibility"] = "ineligible";
+    rooms = rooms_of(Json::array({drained}), Json::array());
+    CHECK_FALSE(may_fit_soon(rooms, {100, 900}, std::nullopt));
+    CHECK(with_all_back(rooms)[0].why_not == "drained");
+}
+
 TEST_CASE("one host may be lost while the others have room for its machines", "[nomad]") {
     const Json nodes{node("n1", 1024), node("n2", 1024), node("n3", 1024)};
     const auto lacks = [&](const Json& allocations, const Wanted& asked,

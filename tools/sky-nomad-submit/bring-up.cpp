@@ -10,11 +10,17 @@
 
 #include <algorithm>
 #include <chrono>
+#include <thread>
+#include <utility>
 
 namespace sky::submit {
 namespace {
 
+using std::chrono::milliseconds;
 using std::chrono::seconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr milliseconds kLook{1000}; ///< between two looks at hosts that are away
 
 std::string short_rev(const Revision& rev) {
     return rev.str().substr(0, 7);
@@ -75,19 +81,37 @@ Admitted Deployer::admitted(const Job& job, const Revision& rev) const {
     return out;
 }
 
-/// Admission, and the grant written down before anybody else of this tenant is admitted. While two
-/// revisions are at stake the larger of both is held.
+/// Admission. Hosts that are away are waited for where N+1 wants them: without a lock, so that
+/// others go on.
 Admitted Deployer::reserve(Job& job, const Revision& rev) {
+    const auto limit = Clock::now() + seconds(config_.nomad ? config_.nomad->place_s : 0);
+    for (;;) {
+        if (auto out = reserved(job, rev, Clock::now() < limit)) {
+            return std::move(*out);
+        }
+        std::this_thread::sleep_for(kLook);
+    }
+}
+
+/// The grant is written down before anybody else of this tenant is admitted. While two revisions
+/// are at stake the larger of both is held. Nothing: ask again soon, said only to who is patient.
+std::optional<Admitted> Deployer::reserved(Job& job, const Revision& rev, bool patient) {
     const Lock lock =
         Lock::take(records_.tenant_lock(job.path.tenant), "sky-nomad-submit", seconds(20));
     Admitted out = admitted(job, rev);
     const bool holds = job.record.did.state != MachineRecord::State::kStopped;
+    if (!holds) { // who is refused now is asked about again next time
+        job.record.granted.vcpu = 0;
+        job.record.granted.mem_mib = 0;
+    }
     std::optional<Lock> all;
     if (config_.nomad && (!holds || out.granted.vcpu > job.record.granted.vcpu ||
                           out.granted.mem_mib > job.record.granted.mem_mib)) {
         // Until the grant is written, which the next who asks counts.
         all = Lock::take(records_.spare_lock(), "sky-nomad-submit", seconds(60));
-        check_spare(job, out.spec);
+        if (!check_spare(job, out.spec, patient)) {
+            return std::nullopt;
+        }
     }
     job.record.granted = holds ? at_least(job.record.granted, out.granted) : out.granted;
     job.record.apart = out.asked_apart;
@@ -95,8 +119,9 @@ Admitted Deployer::reserve(Job& job, const Revision& rev) {
     return out;
 }
 
-/// N+1. A machine that is there already is not asked: it would not run better for it.
-void Deployer::check_spare(const Job& job, const Spec& spec) {
+/// N+1. A machine that is there already is not asked: it would not run better for it. False: not
+/// now, but perhaps soon.
+bool Deployer::check_spare(const Job& job, const Spec& spec, bool patient) {
     std::map<MachinePath, Amount> others;
     for (const auto& [tenant, entry] : config_.tenants) {
         for (const auto& [path, record] : records_.of_tenant(tenant)) {
@@ -107,13 +132,17 @@ void Deployer::check_spare(const Job& job, const Spec& spec) {
     }
     const auto lack = scheduler_.not_spared(spec, others);
     if (lack && config_.nomad->spare_refuses) {
-        throw Error(ExitCode::kRefused, *lack);
+        if (lack->passing && patient) {
+            return false;
+        }
+        throw Error(ExitCode::kRefused, lack->text);
     }
     if (lack) {
-        for (const auto& line : wrapped("warning: " + job.path.machine.str() + ":", *lack)) {
+        for (const auto& line : wrapped("warning: " + job.path.machine.str() + ":", lack->text)) {
             say_(line);
         }
     }
+    return true;
 }
 
 Verdict Deployer::bring_up(Job& job, const Revision& rev) {

@@ -71,7 +71,8 @@ class Deployer {
 
     Admitted admitted(const Job& job, const Revision& rev) const;
     Admitted reserve(Job& job, const Revision& rev);
-    void check_spare(const Job& job, const Spec& spec);
+    std::optional<Admitted> reserved(Job& job, const Revision& rev, bool patient);
+    bool check_spare(const Job& job, const Spec& spec, bool patient);
     Verdict bring_up(Job& job, const Revision& rev);
     Verdict hold_back(Job& job, const Revision& failed, const std::string& why);
     Verdict came_up(Job& job, const Admitted& what, const Outcome& outcome);

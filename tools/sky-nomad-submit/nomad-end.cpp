@@ -33,7 +33,9 @@ std::optional<std::string> NomadScheduler::end(const MachinePath& path) {
     if (job && !job->value("Stop", false)) {
         nomad().remove(job_path(path), in(path));
     }
-    const auto limit = Clock::now() + seconds(config_.machine.stop_s) + kSlack;
+    const auto begun = Clock::now();
+    const auto limit = begun + seconds(config_.machine.stop_s) + kSlack;
+    const auto heard = begun + seconds(config_.nomad->place_s);
     for (;;) {
         const auto all = allocations(path);
         const auto runs = std::find_if(all.begin(), all.end(), [](const Allocation& a) {
@@ -42,7 +44,8 @@ std::optional<std::string> NomadScheduler::end(const MachinePath& path) {
         if (runs == all.end()) {
             return released(path);
         }
-        if (runs->state == "unknown") { // what lives there is told when the host is back
+        if (runs->state == "unknown" &&
+            Clock::now() > heard) { // what lives there is told when the host is back
             return fmt::format("host {} is not heard of", runs->node);
         }
         if (Clock::now() > limit) {

@@ -8,13 +8,18 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <thread>
 
 namespace sky::submit {
 namespace {
 
 using nomad::Client;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Clock = std::chrono::steady_clock;
 
 constexpr int kRegisterTries = 3;
+constexpr milliseconds kLook{500}; ///< between two looks at what is in the way
 
 std::uint64_t modify_index(const std::optional<Json>& job) {
     return job ? job->at("JobModifyIndex").get<std::uint64_t>() : 0;
@@ -96,22 +101,39 @@ std::uint64_t NomadScheduler::enter(const Spec& spec, const Placing& placing) {
     fail(ExitCode::kBusy, "nomad: somebody else keeps changing the job of '{}'", spec.path.text());
 }
 
-/// Ends what runs, for a job that takes its place. What runs goes on while there is no room for the
-/// other.
-void NomadScheduler::make_way(const Spec& spec, const Json& job) {
+std::optional<NomadScheduler::InTheWay> NomadScheduler::in_the_way(const Spec& spec,
+                                                                   const Json& job) {
     const auto all = allocations(spec.path);
     const bool runs = std::any_of(all.begin(), all.end(), [](const Allocation& a) {
         return a.wanted == "run" && a.state == "running";
     });
     if (runs && unplaceable(nomad().put(job_path(spec.path) + "/plan", in(spec.path),
                                         {{"Job", job}, {"Diff", false}}, Client::Again::kSafe))) {
-        fail(ExitCode::kUnavailable, "no host has room: {}",
-             lacking(rooms(spec.path), demand_of(config_, spec), home(spec.path)));
+        const auto hosts = rooms(spec.path);
+        const auto demand = demand_of(config_, spec);
+        const auto only = home(spec.path);
+        return InTheWay{.why = "no host has room: " + lacking(hosts, demand, only),
+                        .passing = may_fit_soon(hosts, demand, only)};
     }
     for (const Allocation& each : all) {
         if (each.state == "unknown") { // it is held to its host, and may live: nothing is changed
-            fail(ExitCode::kUnavailable, "not replaced: host {} is not heard of", each.node);
+            return InTheWay{.why = fmt::format("not replaced: host {} is not heard of", each.node),
+                            .passing = true};
         }
+    }
+    return std::nullopt;
+}
+
+/// Ends what runs, for a job that takes its place. What runs goes on while there is no room for the
+/// other. Hosts that are away are waited for: a new leader of Nomad's may take all of them for
+/// lost, until it hears of them.
+void NomadScheduler::make_way(const Spec& spec, const Json& job) {
+    const auto limit = Clock::now() + seconds(config_.nomad->place_s);
+    while (const auto found = in_the_way(spec, job)) {
+        if (!found->passing || Clock::now() > limit) {
+            throw Error(ExitCode::kUnavailable, found->why);
+        }
+        std::this_thread::sleep_for(kLook);
     }
     if (const auto why = end(spec.path)) {
         fail(ExitCode::kUnavailable, "not replaced: {}", *why);

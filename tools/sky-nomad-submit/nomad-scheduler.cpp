@@ -89,8 +89,8 @@ std::vector<Room> NomadScheduler::rooms(const MachinePath& without) {
     return out;
 }
 
-std::optional<std::string> NomadScheduler::not_spared(const Spec& spec,
-                                                      const std::map<MachinePath, Amount>& others) {
+std::optional<Lack> NomadScheduler::not_spared(const Spec& spec,
+                                               const std::map<MachinePath, Amount>& others) {
     const Registry registry = load_registry(config_.shared);
     const auto all = rooms(spec.path);
     std::set<std::string> placed;
@@ -105,9 +105,13 @@ std::optional<std::string> NomadScheduler::not_spared(const Spec& spec,
             waiting.push_back({demand_of(config_, granted), home_of(registry, path)});
         }
     }
-    const auto lacks =
-        submit::not_spared(all, {demand_of(config_, spec), home_of(registry, spec.path)}, waiting);
-    return lacks ? std::optional(lacks->text()) : std::nullopt;
+    const Wanted asked{demand_of(config_, spec), home_of(registry, spec.path)};
+    const auto lacks = submit::not_spared(all, asked, waiting);
+    if (!lacks) {
+        return std::nullopt;
+    }
+    return Lack{.text = lacks->text(),
+                .passing = !submit::not_spared(with_all_back(all), asked, waiting)};
 }
 
 Outcome NomadScheduler::stop(const MachinePath& path, bool forget, const Watch& watch) {

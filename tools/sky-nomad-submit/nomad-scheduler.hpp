@@ -30,8 +30,8 @@ class NomadScheduler : public Scheduler {
     std::vector<MachineState> list(const std::optional<Tenant>& tenant) override;
     std::vector<MachineState> overview() override;
     std::set<MachinePath> watched(const Tenant& tenant) override;
-    std::optional<std::string> not_spared(const Spec& spec,
-                                          const std::map<MachinePath, Amount>& others) override;
+    std::optional<Lack> not_spared(const Spec& spec,
+                                   const std::map<MachinePath, Amount>& others) override;
     int logs(const MachinePath& path, bool follow, std::int64_t lines) override;
 
   private:
@@ -42,6 +42,12 @@ class NomadScheduler : public Scheduler {
         std::optional<std::string> before;    ///< what was said before: no answer to this
         std::chrono::seconds limit;
         Demand demand = {}; ///< for who is told that no host has it
+    };
+
+    /// Why a job can not take the place of what runs.
+    struct InTheWay {
+        std::string why;
+        bool passing = false; ///< it may be so for a moment alone
     };
 
     nomad::Client& nomad();
@@ -57,6 +63,7 @@ class NomadScheduler : public Scheduler {
     std::vector<std::string> hosts_of(const std::vector<MachinePath>& machines);
     std::uint64_t enter(const Spec& spec, const Placing& placing);
     std::optional<std::uint64_t> entered(const Spec& spec, const Json& job);
+    std::optional<InTheWay> in_the_way(const Spec& spec, const Json& job);
     void make_way(const Spec& spec, const Json& job);
     std::optional<std::string> end(const MachinePath& path);
     Outcome follow(const Following& what, const Watch& watch);

@@ -10,6 +10,8 @@
 namespace sky::submit {
 namespace {
 
+constexpr const char* kDrained = "drained";
+
 /// A number somewhere below, 0 where Nomad has none.
 std::int64_t number_at(const Json& value, const char* pointer) {
     const Json::json_pointer at(pointer);
@@ -111,7 +113,7 @@ std::vector<Room> rooms_of(const Json& nodes, const Json& allocations) {
         if (text_of(node, "Status") != "ready") {
             room.why_not = text_of(node, "Status");
         } else if (text_of(node, "SchedulingEligibility") != "eligible") {
-            room.why_not = "drained";
+            room.why_not = kDrained;
         }
         room.whole = {.mhz = number_at(node, "/NodeResources/Cpu/CpuShares") -
                              number_at(node, "/ReservedResources/Cpu/CpuShares"),
@@ -156,6 +158,23 @@ std::string lacking(const std::vector<Room>& rooms, const Demand& demand,
         out += fmt::format("{}{} {}", out.empty() ? "" : ", ", room.host, why);
     }
     return out.empty() ? "there is no host" : out;
+}
+
+bool may_fit_soon(const std::vector<Room>& rooms, const Demand& demand,
+                  const std::optional<std::string>& only) {
+    return std::any_of(rooms.begin(), rooms.end(), [&](const Room& room) {
+        return (!only || room.host == *only) && room.why_not != kDrained &&
+               fits(demand, room.left());
+    });
+}
+
+std::vector<Room> with_all_back(std::vector<Room> rooms) {
+    for (Room& room : rooms) {
+        if (room.why_not != kDrained) {
+            room.why_not.clear();
+        }
+    }
+    return rooms;
 }
 
 std::string Unspared::text() const {

@@ -29,7 +29,7 @@ struct Tenancy {
 /// A host as Nomad counts it.
 struct Room {
     std::string host;
-    std::string why_not; ///< takes nothing now: "down", "drained"; empty: it does
+    std::string why_not; ///< takes nothing now: Nomad's "down", or "drained"; empty: it does
     Demand whole;        ///< less what is reserved for the host itself
     std::map<std::string, Tenancy> machines; ///< by allocation
 
@@ -43,6 +43,14 @@ struct Room {
 /// else.
 [[nodiscard]] std::string lacking(const std::vector<Room>& rooms, const Demand& demand,
                                   const std::optional<std::string>& only);
+
+/// A host with room for it is away, or is not ready for it, as all may be for a moment once Nomad's
+/// leader changed: it is worth to ask again. Not so where it is room that lacks.
+[[nodiscard]] bool may_fit_soon(const std::vector<Room>& rooms, const Demand& demand,
+                                const std::optional<std::string>& only);
+
+/// As if the hosts that are away were back; drained ones stay drained.
+[[nodiscard]] std::vector<Room> with_all_back(std::vector<Room> rooms);
 
 /// Something that shall run and has no place yet, or shall get one. `only`: it can run nowhere
 /// else.

@@ -65,6 +65,12 @@ struct Placing {
     bool operator==(const Placing&) const = default;
 };
 
+/// What N+1 lacks.
+struct Lack {
+    std::string text;     ///< with the numbers asked, used and allowed
+    bool passing = false; ///< hosts that are away, perhaps for a moment, have it
+};
+
 /// Who runs machines. On one host that is sky-vm-run. Any number of calls may be under way at once.
 class Scheduler {
   public:
@@ -88,9 +94,9 @@ class Scheduler {
     [[nodiscard]] virtual std::optional<MachineState> ready(const Spec& /*spec*/) {
         return std::nullopt;
     }
-    /// N+1: a sentence with the numbers asked, used and allowed if the hosts could not take it once
-    /// any one of them has died. `others`: what the machines beside it that shall run were granted.
-    [[nodiscard]] virtual std::optional<std::string>
+    /// N+1: what lacks if the hosts could not take it once any one of them has died. `others`: what
+    /// the machines beside it that shall run were granted.
+    [[nodiscard]] virtual std::optional<Lack>
     not_spared(const Spec& /*spec*/, const std::map<MachinePath, Amount>& /*others*/) {
         return std::nullopt;
     }
