@@ -155,6 +155,7 @@ leads() { [ "$(leader)" = "$1" ]; }
     one_writer "${all[@]}"
 }
 
+# bats test_tags=all
 @test "cut off one way only" {
     begin
     cluster cut "$HERE" in
@@ -164,6 +165,7 @@ leads() { [ "$(leader)" = "$1" ]; }
     one_writer "${all[@]}"
 }
 
+# bats test_tags=all
 @test "the agent stands still, its machines live: they are given up, and go on elsewhere" {
     begin
     cluster agent "$HERE" STOP
@@ -173,6 +175,7 @@ leads() { [ "$(leader)" = "$1" ]; }
     one_writer "${all[@]}"
 }
 
+# bats test_tags=all
 @test "the agent is killed, its machines live; so is the process that holds the lease" {
     begin
     cluster agent "$HERE" KILL
@@ -237,6 +240,7 @@ recover() { # HOST
     cluster agent "$1" CONT || cluster agent "$1" start
 }
 
+# bats test_tags=all,rounds
 @test "anything in any order: random rounds" {
     local seed=${SKY_SEED:-$RANDOM} rounds=${SKY_ROUNDS:-3} round host what each
     local things=(cut-all cut-servers cut-in cut-out agent-STOP agent-KILL lease supervisor vm-STOP vm-KILL)
