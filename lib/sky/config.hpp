@@ -112,10 +112,6 @@ struct NetworkConfig {
     std::int64_t port = 4789; ///< UDP, of VXLAN
 
     [[nodiscard]] bool open_to(const Tenant& tenant) const;
-    /// Whether a segment is on several hosts.
-    [[nodiscard]] bool reaches_out() const noexcept {
-        return mode != Mode::kBridge || !uplink.empty();
-    }
 };
 
 /// A host of the cluster, as the others reach it.

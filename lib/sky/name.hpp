@@ -56,7 +56,7 @@ struct MachinePath {
     friend auto operator<=>(const MachinePath&, const MachinePath&) = default;
 };
 
-/// A new build id: sorts by time, unguessable enough not to collide (DESIGN: one per push).
+/// A new build id: sorts by time, unguessable enough not to collide (one per push).
 [[nodiscard]] BuildId new_build_id();
 
 /// `text` with everything outside printable ASCII replaced by '?', cut at `most` characters: for

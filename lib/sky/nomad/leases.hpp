@@ -65,7 +65,7 @@ enum class Fence {
     kWait,   ///< wait: its lease was taken away, and it may write yet
     kNone,   ///< wait: it holds none, nobody can tell
 };
-/// The rules of DESIGN section 7 for leases. Pure.
+/// The rules of doc/interfaces.md "Lease". Pure.
 [[nodiscard]] Fence plan_fence(const Holder& holder, const std::optional<Lease>& lease);
 
 /// What one host sees of another's lease, by its own clock alone.
@@ -90,7 +90,7 @@ class Sight {
 /// The leases of hosts that one machine is wanted from. Refers to its store.
 class Leases {
   public:
-    /// `by`: who asks, for people. `machine`: alice.infra.www. `wait`: W of DESIGN section 7.
+    /// `by`: who asks, for people. `machine`: alice.infra.www. `wait`: W of doc/interfaces.md "Lease".
     Leases(LeaseStore& store, std::string by, std::string machine, std::chrono::seconds wait)
         : store_(store), by_(std::move(by)), machine_(std::move(machine)), wait_(wait) {}
 
