@@ -90,7 +90,7 @@ class Sight {
 /// The leases of hosts that one machine is wanted from. Refers to its store.
 class Leases {
   public:
-    /// `by`: who asks, for people. `machine`: alice.infra.www. `wait`: W of doc/interfaces.md "Lease".
+    /// `by`: who asks, for people. `machine`: alice.infra.www. `wait`: W of "Lease" there.
     Leases(LeaseStore& store, std::string by, std::string machine, std::chrono::seconds wait)
         : store_(store), by_(std::move(by)), machine_(std::move(machine)), wait_(wait) {}
 
