@@ -30,6 +30,7 @@ constexpr milliseconds kLongestPause{2000};
 constexpr seconds kSilence{20};           ///< of a stream in which Nomad's heart beats every second
 constexpr milliseconds kAnswer{10'000};   ///< for an answer that Nomad does not hold back
 constexpr milliseconds kLeastAnswer{500}; ///< the least that an agent is given
+constexpr milliseconds kRefused{5000};    ///< until a refusal counts, see Client::ask
 
 milliseconds jittered(milliseconds pause) {
     thread_local std::minstd_rand random{std::random_device{}()};
@@ -159,9 +160,13 @@ std::string Client::url(std::size_t address, const std::string& path, const Quer
     return out;
 }
 
-/// Until there is an answer that a further try would not better.
+/// Until there is an answer that a further try would not better. A refusal is one if it stays:
+/// servers refuse everybody for a moment while they do not know the tokens again, behind a start or
+/// a change of leader.
 http::Response Client::ask(const Try& what) {
-    const auto end = Clock::now() + patience_;
+    const auto begun = Clock::now();
+    const auto end = begun + patience_;
+    const auto refused_end = begun + std::min(patience_, kRefused);
     // Who has little patience can not give all of it to one agent that stands still.
     const auto each = patience_ / static_cast<std::int64_t>(config_.addresses.size());
     const auto limit = patience_ < kAnswer ? std::max(each, kLeastAnswer) : kAnswer;
@@ -177,7 +182,10 @@ http::Response Client::ask(const Try& what) {
                                                    .headers = {"X-Nomad-Token: " + token_},
                                                    .body = what.body,
                                                    .limit = what.limit.value_or(limit)});
-            const Trouble kind = trouble_of(answer.status, answer.body);
+            Trouble kind = trouble_of(answer.status, answer.body);
+            if (answer.status == 403 && Clock::now() < refused_end) {
+                kind = Trouble::kPassing;
+            }
             if (kind == Trouble::kFinal) {
                 first_.store(address);
                 return answer;
