@@ -88,3 +88,17 @@ TEST_CASE("what rbd prints is read strictly", "[vm][fence]") {
             Error);
     }
 }
+
+TEST_CASE("a pool is full by a flag of its own, or of the whole cluster", "[vm][ceph]") {
+    const auto dump = [](const std::string& flags, const std::string& pool) {
+        return R"({"flags":")" + flags +
+               R"(","pools":[{"pool_name":"other","flags_names":"full"},)" +
+               R"({"pool_name":"sky","flags_names":")" + pool + R"("}]})";
+    };
+    CHECK(parse_full(dump("sortbitwise", "hashpspool,full,selfmanaged_snaps"), "sky"));
+    CHECK(parse_full(dump("sortbitwise", "hashpspool,full,full_quota"), "sky"));
+    CHECK(parse_full(dump("full,sortbitwise", "hashpspool"), "sky"));
+    CHECK_FALSE(parse_full(dump("nearfull,sortbitwise", "hashpspool,backfillfull"), "sky"));
+    CHECK_THROWS_AS(parse_full(dump("", ""), "nowhere"), Error);
+    CHECK_THROWS_AS(parse_full("{}", "sky"), Error);
+}

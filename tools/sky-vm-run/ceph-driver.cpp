@@ -75,6 +75,7 @@ std::vector<StorageFile> CephDriver::files() const {
 void CephDriver::check(std::uint64_t make_mib) const {
     need_storage_process(config_);
     pool_.check_marker();
+    pool_.check_room();
     if (make_mib > 0) { // it is formatted here, and mostly empty
         need_room(State(config_).root(), (make_mib << 20U) / 32);
     }
@@ -100,6 +101,7 @@ void CephDriver::make(const Volume& name, std::uint64_t mib) const {
 }
 
 void CephDriver::grow(const Volume& name, std::uint64_t mib) const {
+    pool_.check_room();
     pool_.resize(image_of(name), mib);
 }
 
@@ -157,10 +159,12 @@ std::vector<std::string> CephDriver::clients(const std::vector<Volume>& names) c
 }
 
 void CephDriver::snapshot(const Volume& name, const Volume& as) const {
+    pool_.check_room();
     pool_.snapshot(image_of(name), as.str());
 }
 
 void CephDriver::restore(const Volume& name, const Volume& from) const {
+    pool_.check_room();
     fence({name}, {});
     pool_.restore(image_of(name), from.str());
 }
@@ -170,6 +174,7 @@ void CephDriver::export_to(const Volume& name, int out) const {
 }
 
 std::uint64_t CephDriver::import_from(const Volume& name, int in) const {
+    pool_.check_room();
     fence({name}, {});
     pool_.import_from(image_of(name), in);
     return pool_.size(image_of(name)).value_or(0);

@@ -18,7 +18,10 @@ using std::chrono::seconds;
 constexpr seconds kAnswer{15};    ///< for a question
 constexpr seconds kChange{60};    ///< for a change of an image's head
 constexpr seconds kData{60 * 60}; ///< for what grows with an image's data
+/// Of each request to an OSD: where one waits for longer, the program ends with ETIMEDOUT.
+constexpr seconds kRequest{30};
 constexpr std::size_t kCap = 1U << 20U;
+constexpr std::size_t kMapCap = 64U << 20U;         ///< the map of ten thousand OSDs
 constexpr const char* kMarker = "skyflake.storage"; ///< the object that is a pool's marker
 
 const Json& member(const Json& value, const char* key, Json::value_t type) {
@@ -82,9 +85,24 @@ std::vector<Locker> parse_lockers(std::string_view json) {
     return out;
 }
 
+bool parse_full(std::string_view json, std::string_view pool) {
+    const Json value = parse_json(json, kMapCap, "ceph osd dump");
+    for (const auto& each : member(value, "pools", Json::value_t::array)) {
+        if (member(each, "pool_name", Json::value_t::string).get<std::string>() == pool) {
+            const auto flags =
+                member(each, "flags_names", Json::value_t::string).get<std::string>();
+            const auto all = member(value, "flags", Json::value_t::string).get<std::string>();
+            return ("," + flags + ",").find(",full,") != std::string::npos ||
+                   ("," + all + ",").find(",full,") != std::string::npos;
+        }
+    }
+    fail(ExitCode::kData, "ceph osd dump: no pool '{}'", pool);
+}
+
 Command CephPool::command(const std::filesystem::path& program) const {
     Command made(program);
-    made.args({"--conf", of_.conf.string(), "--id", of_.user, "--keyring", of_.keyring.string()});
+    made.args({"--conf", of_.conf.string(), "--id", of_.user, "--keyring", of_.keyring.string(),
+               fmt::format("--rados_osd_op_timeout={}", kRequest.count())});
     return made;
 }
 
@@ -95,12 +113,16 @@ std::string CephPool::in_pool(const std::string& image) const {
 void CephPool::failed(const char* what, const Captured& said) const {
     const bool room = said.exit_code == ENOSPC || said.exit_code == EDQUOT;
     fail(room ? ExitCode::kIo : ExitCode::kUnavailable, "{}, pool '{}': {}", what, of_.pool,
-         last_line(said.err));
+         said.exit_code == ETIMEDOUT
+             ? fmt::format("its OSDs did not answer within {} s (are they up, and is there room?)",
+                           kRequest.count())
+             : last_line(said.err));
 }
 
-Captured CephPool::ask(const Command& command, std::string_view input, seconds limit) const {
+Captured CephPool::ask(const Command& command, std::string_view input, seconds limit,
+                       std::size_t cap) const {
     try {
-        return command.capture(input, kCap, limit, true);
+        return command.capture(input, cap, limit, true);
     } catch (const Error& e) {
         if (e.code() != ExitCode::kBusy) {
             throw;
@@ -113,7 +135,7 @@ Captured CephPool::ask(const Command& command, std::string_view input, seconds l
 }
 
 Captured CephPool::rbd(const std::vector<std::string>& args, seconds limit) const {
-    return ask(command(config_.programs.rbd).args(args), "", limit);
+    return ask(command(config_.programs.rbd).args(args), "", limit, kCap);
 }
 
 std::string CephPool::rbd_well(const std::vector<std::string>& args, seconds limit) const {
@@ -126,7 +148,7 @@ std::string CephPool::rbd_well(const std::vector<std::string>& args, seconds lim
 
 std::optional<std::string> CephPool::marker() const {
     auto said = ask(command(config_.programs.rados).args({"--pool", of_.pool, "get", kMarker, "-"}),
-                    "", kAnswer);
+                    "", kAnswer, kCap);
     if (said.exit_code == 0) {
         return std::move(said.out);
     }
@@ -141,7 +163,7 @@ std::optional<std::string> CephPool::marker() const {
 void CephPool::set_marker(const std::string& id) const {
     const auto said =
         ask(command(config_.programs.rados).args({"--pool", of_.pool, "put", kMarker, "-"}), id,
-            kAnswer);
+            kAnswer, kCap);
     if (said.exit_code != 0) {
         failed("cannot write the storage's marker", said);
     }
@@ -152,6 +174,20 @@ void CephPool::check_marker() const {
     if (id != config_.storage) {
         fail(ExitCode::kUnavailable, "pool '{}' {} (sky-vm-run storage init marks a new one)",
              of_.pool, id ? "carries another storage's marker" : "carries no marker");
+    }
+}
+
+void CephPool::check_room() const {
+    const auto said = ask(command(config_.programs.ceph).args({"osd", "dump", "--format", "json"}),
+                          "", kAnswer, kMapCap);
+    if (said.exit_code != 0) {
+        failed("cannot look at the pool", said);
+    }
+    if (parse_full(said.out, of_.pool)) {
+        fail(ExitCode::kIo,
+             "pool '{}' is full: nothing in it can be opened or made (give it room: OSDs, or a "
+             "larger quota)",
+             of_.pool);
     }
 }
 
@@ -255,7 +291,7 @@ void CephPool::blocklist(const std::string& address, seconds time) const {
     const auto said =
         ask(command(config_.programs.ceph)
                 .args({"osd", "blocklist", "add", address, std::to_string(time.count())}),
-            "", kAnswer);
+            "", kAnswer, kCap);
     if (said.exit_code != 0) {
         failed("cannot blocklist a client", said);
     }

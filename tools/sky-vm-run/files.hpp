@@ -37,6 +37,7 @@ class MachineFiles {
     [[nodiscard]] Path console_old() const { return base_ / "console.log.1"; }
     [[nodiscard]] Path exit() const { return base_ / "exit"; } ///< the hypervisor's exit code
     [[nodiscard]] Path share_log() const { return base_ / "virtiofsd.log"; }
+    [[nodiscard]] Path answered() const { return base_ / "answered"; }
     [[nodiscard]] Path storage_log() const { return base_ / "storage.log"; }
     [[nodiscard]] Path disks() const { return base_ / "disks"; } ///< what a storage process shows
     [[nodiscard]] Path socks() const { return base_ / "sock"; }  ///< bound to /sky/sock

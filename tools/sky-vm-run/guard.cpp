@@ -139,12 +139,14 @@ struct GuardFiles {
     Fd console;
     Fd console_old;
     Fd exit;
+    Fd answered;
 };
 
 GuardFiles open_files(const MachineFiles& files) {
     const int flags = O_RDWR | O_CREAT | O_NOFOLLOW;
     return {open_file(files.console(), flags, 0600), open_file(files.console_old(), flags, 0600),
-            open_file(files.exit(), flags | O_TRUNC, 0600)};
+            open_file(files.exit(), flags | O_TRUNC, 0600),
+            open_file(files.answered(), flags | O_TRUNC, 0600)};
 }
 
 /// Waits for the byte that lets a sandbox begin. False when who made it has gone.
@@ -210,13 +212,14 @@ int guard_life(const Vm& machine, const Started& started, GuardNeeds needs) {
         start_runner(runner, console.write.get());
     }
     drop_rest();
-    const pid_t lookout = start_lookout(volumes);
+    GuardFiles& files = needs.files;
+    const pid_t lookout = start_lookout(volumes, files.answered);
     volumes.clear(); // they are the lookout's alone
+    files.answered.reset();
     console.write.reset();
     ::close(STDIN_FILENO);
     ::close(STDERR_FILENO);
     ::malloc_trim(0); // from here on it needs next to nothing, for as long as the machine lives
-    GuardFiles& files = needs.files;
     return Guard(ConsoleLog(std::move(files.console), std::move(files.console_old)),
                  std::move(files.exit), std::move(console.read), {pid, storage, lookout},
                  std::move(signals), std::move(lease))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/health.hpp>
+#include <sky-vm-run/lookout.hpp>
 #include <sky-vm-run/network.hpp>
 #include <sky-vm-run/processes.hpp>
 #include <sky-vm-run/qmp.hpp>
@@ -45,6 +46,11 @@ bool lacks_room(const Vm& vm, const Running& running) {
                    kLittle &&
                !error;
     });
+}
+
+bool storage_is_silent(const Vm& vm) {
+    constexpr std::chrono::seconds kLong{15}; // it is asked every three
+    return silence(vm.files.answered()).value_or(std::chrono::nanoseconds(0)) > kLong;
 }
 
 void publish(const Vm& vm, const StateLine& line) {

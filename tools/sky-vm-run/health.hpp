@@ -17,6 +17,10 @@ namespace sky::vm {
 /// Whether a storage of the machine's volumes has so little room that a write may have failed.
 [[nodiscard]] bool lacks_room(const Vm& vm, const Running& running);
 
+/// Whether the storage of the machine's fenced volumes has not answered for so long that it must be
+/// told.
+[[nodiscard]] bool storage_is_silent(const Vm& vm);
+
 /// Writes a state line to where it is read: the machine's directory, and in a cluster what other
 /// hosts see, which is a hint: that it can not be written is logged. Throws SysError.
 void publish(const Vm& vm, const StateLine& line);

@@ -41,6 +41,7 @@ class Supervisor {
     void died();
     std::string swept();
     void look_at_disks();
+    void look_at_storage();
     void watch(const Facts& now);
     void probe();
     void serve_addresses();
@@ -62,6 +63,7 @@ class Supervisor {
     bool owned_ = false; ///< what lives, or else the next start, is in our generation
     bool rests_ = false;
     bool prepared_ = false;
+    bool silent_ = false;                    ///< storage of its volumes does not answer
     bool paused_ = false;                    ///< by its hypervisor: a volume's storage is full
     std::string hopeless_;                   ///< why; empty: not
     ExitCode blame_ = ExitCode::kSomeFailed; ///< of what was hopeless

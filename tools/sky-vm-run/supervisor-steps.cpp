@@ -27,6 +27,8 @@ constexpr milliseconds kProbe{500};      ///< between two looks whether a machin
 constexpr milliseconds kFirstProbe{10};  ///< after the first of them, which is at once
 constexpr const char* kPaused =
     "paused: a volume can not be written, its storage is full (it goes on once there is room)";
+constexpr const char* kSilent = "the storage of its volumes does not answer: what reads and writes "
+                                "them waits (it goes on once the storage answers)";
 
 } // namespace
 
@@ -78,6 +80,7 @@ void Supervisor::died() {
     guard_.reset();
     owned_ = false;
     paused_ = false;
+    silent_ = false;
     const auto left = swept();
     if (code == 0 && stays) {
         rests_ = true;
@@ -121,6 +124,7 @@ void Supervisor::stop() {
     guard_.reset();
     owned_ = false;
     paused_ = false;
+    silent_ = false;
     try {
         stop_machine(vm_, *running_);
     } catch (const Error& e) { // it has ended; what is left goes before it starts again
@@ -144,6 +148,18 @@ void Supervisor::look_at_disks() {
         }
         static_cast<void>(qmp_ask(vm_, QmpAsk::kContinue));
     } else if (was) {
+        up_since_ = Clock::now();
+        tell("running", "");
+    }
+}
+
+/// Nothing is lost and nothing ends: the machine waits, and whoever asks is told for what.
+void Supervisor::look_at_storage() {
+    const bool was = std::exchange(silent_, storage_is_silent(vm_));
+    if (silent_ && !was) {
+        log::error("{}", kSilent);
+        tell("backoff", kSilent, ExitCode::kUnavailable);
+    } else if (was && !silent_) {
         up_since_ = Clock::now();
         tell("running", "");
     }
@@ -201,18 +217,19 @@ void Supervisor::watch(const Facts& now) {
         atomic_write(vm_.files.running(), running_->dump());
         tell(said_, why_);
     }
-    const bool settled = said_ == "ready" || paused_;
+    const bool settled = said_ == "ready" || paused_ || silent_;
     if (settled) {
         ::malloc_trim(0); // nothing happens for long
     }
-    if (events_.wait(guard_->get(), paused_ ? kAgain : settled ? kLook : next_probe_)) {
+    if (events_.wait(guard_->get(), paused_ || silent_ ? kAgain : settled ? kLook : next_probe_)) {
         died();
     } else if (lost_share(*running_, guard_->get())) {
         log::error("virtiofsd has gone: ending the machine, which can not read its store");
         kill_block(running_->uid, seconds(10));
     } else if (!events_.terminating()) {
         look_at_disks();
-        if (!settled && !paused_) {
+        look_at_storage();
+        if (!settled && !paused_ && !silent_) {
             probe();
         } else if (dns_died(vm_.config)) {
             serve_addresses();
