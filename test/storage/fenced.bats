@@ -185,3 +185,46 @@ is_up() { [ "$(field state)" = ready ]; }
     [ "$(rbd ls)" = "$(image)" ]
     run -77 vm volume export "$m" count
 }
+
+# A stand-in for rbd that ends who called it, before one call or after it: that point of time is too short to be met by chance.
+rbd_that_kills() { # before|after CALL
+    echo 0 >"$TOP/calls"
+    cat >"$TOP/rbd" <<END
+#!/bin/bash
+n=\$((\$(cat "$TOP/calls") + 1))
+echo \$n >"$TOP/calls"
+[ \$n != $2 ] || [ $1 = after ] || { kill -KILL \$PPID; exit 1; }
+/usr/bin/rbd "\$@"
+code=\$?
+[ \$n != $2 ] || kill -KILL \$PPID
+exit \$code
+END
+    chmod +x "$TOP/rbd"
+}
+
+@test "an import is killed at any of its steps: the volume is what it was, or what was imported; nothing else is left" {
+    local m=$machine old=$BATS_TEST_TMPDIR/old new=$BATS_TEST_TMPDIR/new now=$BATS_TEST_TMPDIR/now call code=1 when killed=0
+    start
+    vm stop <<<"$(request)"
+    cp "$TOP/config.json" "$BATS_TEST_TMPDIR/config"
+    head -c 2M /dev/urandom >"$new"
+    for when in before after; do
+        for ((call = 1; ; call++)); do
+            head -c 1M /dev/urandom >"$old"
+            vm volume import "$m" count <"$old"
+            rbd_that_kills "$when" "$call"
+            jq --arg rbd "$TOP/rbd" '.programs.rbd = $rbd' "$BATS_TEST_TMPDIR/config" >"$TOP/config.json"
+            vm volume import "$m" count <"$new" && code=0 || code=$?
+            cat "$BATS_TEST_TMPDIR/config" >"$TOP/config.json"
+            [ "$code" != 0 ] || break
+            [ "$code" = 137 ]
+            killed=$((killed + 1))
+            eventually 60 vm volume export "$m" count >"$now" # whose watch is still seen
+            cmp "$now" "$old" || cmp "$now" "$new"
+        done
+    done
+    [ "$killed" -ge 14 ]
+    cmp <(vm volume export "$m" count) "$new"
+    [ "$(rbd ls | sort | xargs)" = "$(image count) $(image)" ]
+    run -0 start
+}

@@ -83,7 +83,9 @@ void CephDriver::check(std::uint64_t make_mib) const {
 
 std::optional<std::uint64_t> CephDriver::size(const Volume& name) const {
     pool_.check_marker();
-    return pool_.size(image_of(name));
+    const auto image = image_of(name);
+    const auto bytes = pool_.size(image);
+    return bytes || !pool_.put_back(image) ? bytes : pool_.size(image);
 }
 
 void CephDriver::make(const Volume& name, std::uint64_t mib) const {

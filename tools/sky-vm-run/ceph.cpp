@@ -52,6 +52,14 @@ std::string word_in(const Json& value, const char* key) {
     return text;
 }
 
+// No volume's name has a dot.
+std::string fresh_name(const std::string& image) {
+    return image + ".new"; ///< not whole yet
+}
+std::string aside_name(const std::string& image) {
+    return image + ".old"; ///< whole, until what takes its place is there
+}
+
 /// What it said last that says something.
 std::string last_line(std::string text) {
     while (!text.empty() && text.back() == '\n') {
@@ -204,8 +212,8 @@ std::optional<std::uint64_t> CephPool::size(const std::string& image) const {
 }
 
 void CephPool::import_file(const std::string& image, const std::filesystem::path& file) const {
-    const std::string fresh = image + ".new"; // no volume's name has a dot
-    remove(fresh);
+    const std::string fresh = fresh_name(image);
+    remove_one(fresh);
     // Without an object map every read and write asks the OSDs: who is cut off sees it at once.
     const auto said = rbd({"import", "--no-progress", "--image-feature", "layering",
                            "--image-feature", "exclusive-lock", file.string(), in_pool(fresh)},
@@ -222,6 +230,13 @@ void CephPool::resize(const std::string& image, std::uint64_t mib) const {
 }
 
 void CephPool::remove(const std::string& image) const {
+    // Last the image itself: what was set aside is put back where there is none.
+    for (const auto& name : {aside_name(image), fresh_name(image), image}) {
+        remove_one(name);
+    }
+}
+
+void CephPool::remove_one(const std::string& image) const {
     if (!size(image)) {
         return;
     }
@@ -261,8 +276,10 @@ void CephPool::export_to(const std::string& image, int out) const {
 }
 
 void CephPool::import_from(const std::string& image, int in) const {
-    const std::string fresh = image + ".new";
-    remove(fresh);
+    const std::string fresh = fresh_name(image);
+    const std::string aside = aside_name(image);
+    remove_one(fresh);
+    remove_one(aside);
     const int code = command(config_.programs.rbd)
                          .args({"import", "--no-progress", "--image-feature", "layering",
                                 "--image-feature", "exclusive-lock", "-", in_pool(fresh)})
@@ -272,11 +289,20 @@ void CephPool::import_from(const std::string& image, int in) const {
         fail(ExitCode::kIo, "rbd import ended with {}, pool '{}'", code, of_.pool);
     }
     if (size(fresh).value_or(0) == 0) { // a pipe whose first end failed
-        remove(fresh);
+        remove_one(fresh);
         fail(ExitCode::kData, "nothing came on stdin: image '{}' is as it was", image);
     }
-    remove(image); // a crash here leaves the new one beside, and no empty one
+    rbd_well({"rename", in_pool(image), in_pool(aside)}, kChange);
     rbd_well({"rename", in_pool(fresh), in_pool(image)}, kChange);
+    remove_one(aside);
+}
+
+bool CephPool::put_back(const std::string& image) const {
+    if (!size(aside_name(image))) {
+        return false;
+    }
+    rbd_well({"rename", in_pool(aside_name(image)), in_pool(image)}, kChange);
+    return true;
 }
 
 ImageUse CephPool::use(const std::string& image) const {
