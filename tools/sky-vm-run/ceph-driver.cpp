@@ -149,10 +149,10 @@ std::vector<std::string> CephDriver::clients(const std::vector<Volume>& names) c
     for (const auto& name : names) {
         const auto use = pool_.use(image_of(name));
         const auto& all = use.watchers;
-        const bool ours = use.lockers.size() == 1 &&
-                          std::find(all.begin(), all.end(), use.lockers[0].address) != all.end();
-        if (!ours) { // start_storage() took it: who did not wait for its map must not begin
-            fail(ExitCode::kUnavailable, "the storage process does not hold the lock of {}",
+        // start_storage() took the lock. Who else has it open came after we looked: of two who
+        // come at once, he who finds himself alone may begin.
+        if (use.lockers.size() != 1 || all != std::vector{use.lockers[0].address}) {
+            fail(ExitCode::kUnavailable, "the storage process does not have {} for itself alone",
                  use.image);
         }
         out.insert(out.end(), all.begin(), all.end());
