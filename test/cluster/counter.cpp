@@ -3,6 +3,7 @@
 // usage: counter write DEVICE              in a guest: counts, in a generation of its own
 //        counter watch VOLUME HISTORY      on the host: what it reads there, as it comes, until it
 //        is killed
+//        counter list VOLUME               the same once, of a copy, on stdout
 // Each generation has a region of the volume for itself, in which it writes a block per count and
 // syncs it, every 100 ms. Nothing is written twice, so nothing that a second writer does is covered
 // up by the first. A history has lines
@@ -103,6 +104,20 @@ int watch(const char* volume, const char* history) {
     }
 }
 
+int list(const char* volume) {
+    const int fd = ::open(volume, O_RDONLY);
+    if (fd < 0) {
+        std::perror(volume);
+        return 1;
+    }
+    for (unsigned generation = 0; there(fd, generation, 0); ++generation) {
+        for (unsigned count = 0; there(fd, generation, count); ++count) {
+            std::printf("%u %u\n", generation, count);
+        }
+    }
+    return 0;
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
@@ -113,6 +128,9 @@ int main(int argc, char** argv) {
     if (verb == "watch" && argc == 4) {
         return watch(argv[2], argv[3]);
     }
-    std::fputs("usage: counter write DEVICE | watch VOLUME HISTORY\n", stderr);
+    if (verb == "list" && argc == 3) {
+        return list(argv[2]);
+    }
+    std::fputs("usage: counter write DEVICE | watch VOLUME HISTORY | list VOLUME\n", stderr);
     return 64;
 }
