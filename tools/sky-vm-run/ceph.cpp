@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 namespace sky::vm {
 namespace {
@@ -119,6 +120,10 @@ std::string CephPool::in_pool(const std::string& image) const {
 }
 
 void CephPool::failed(const char* what, const Captured& said) const {
+    if (said.err.find("failed to fetch mon config") != std::string::npos) {
+        fail(ExitCode::kUnavailable, "{}, pool '{}': the monitors refuse the key of '{}' in '{}'",
+             what, of_.pool, of_.user, of_.keyring.string());
+    }
     const bool room = said.exit_code == ENOSPC || said.exit_code == EDQUOT;
     fail(room ? ExitCode::kIo : ExitCode::kUnavailable, "{}, pool '{}': {}", what, of_.pool,
          said.exit_code == ETIMEDOUT
@@ -155,6 +160,11 @@ std::string CephPool::rbd_well(const std::vector<std::string>& args, seconds lim
 }
 
 std::optional<std::string> CephPool::marker() const {
+    for (const auto& file : {of_.conf, of_.keyring}) {
+        if (::access(file.c_str(), R_OK) != 0) { // a secret may come later
+            fail_errno("cannot read '{}', which pool '{}' needs", file.string(), of_.pool);
+        }
+    }
     auto said = ask(command(config_.programs.rados).args({"--pool", of_.pool, "get", kMarker, "-"}),
                     "", kAnswer, kCap);
     if (said.exit_code == 0) {
