@@ -22,7 +22,7 @@ load hosts
     hear b
     forge a b ff:ff:ff:ff:ff:ff ff:ff:ff:ff:ff:ff
     heard b >/dev/null
-    for kind in mac mac-of-peer source source-of-peer no-source dhcp-server dhcp-client tag tag-0 two-tags type arp-address \
+    for kind in mac mac-of-peer source source-of-peer no-source dhcp-server dhcp-source dhcp-client tag tag-0 two-tags type arp-address \
         arp-mac arp-all source6 dhcp6-server nd-address nd-source nd-all nd-probe ra redirect; do
         grep -qx "$kind" "$dir/b.heard" || { echo "not heard without rules: $kind"; false; }
     done

@@ -60,7 +60,7 @@ honest='honest-arp honest-ip honest-ip6 honest-nd '
     hear c
     forge a c ff:ff:ff:ff:ff:ff ff:ff:ff:ff:ff:ff # to all: forged MACs take c's place
     heard c >/dev/null
-    for kind in mac mac-of-peer source source-of-peer no-source dhcp-server dhcp-client tag tag-0 two-tags type arp-address \
+    for kind in mac mac-of-peer source source-of-peer no-source dhcp-server dhcp-source dhcp-client tag tag-0 two-tags type arp-address \
         arp-mac arp-all source6 dhcp6-server nd-address nd-source nd-all nd-probe ra redirect; do
         grep -qx "$kind" "$dir/c.heard" || { echo "not heard without rules: $kind"; false; }
     done

@@ -97,8 +97,9 @@ void Host::sweep(const Plan& plan) const {
     Links links;
     const auto all = links.all();
     const auto kind = [&](const auto& link) { return kind_of_link(link.name, config_.prefix); };
+    const auto taps = plan.taps();
     for (const auto& link : all) {
-        if (kind(link) == LinkKind::kTap && link.type == "tun" && !plan.has_tap(link.name)) {
+        if (kind(link) == LinkKind::kTap && link.type == "tun" && !taps.contains(link.name)) {
             log::debug("removing tap {}", link.name);
             links.remove(link.name);
         }

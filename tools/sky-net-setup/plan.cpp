@@ -49,11 +49,14 @@ bool Plan::has_link(std::string_view name) const {
     });
 }
 
-bool Plan::has_tap(std::string_view name) const {
-    return std::any_of(machines.begin(), machines.end(), [&](const MachineNet& m) {
-        return std::any_of(m.ports.begin(), m.ports.end(),
-                           [&](const Port& p) { return p.outside == name; });
-    });
+std::set<std::string> Plan::taps() const {
+    std::set<std::string> names;
+    for (const MachineNet& machine : machines) {
+        for (const Port& port : machine.ports) {
+            names.insert(port.outside);
+        }
+    }
+    return names;
 }
 
 std::string Plan::describe() const {

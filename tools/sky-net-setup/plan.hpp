@@ -116,7 +116,7 @@ struct Plan {
     [[nodiscard]] const Bridge* find_bridge(std::string_view name) const;
     /// Whether it is a link that the plan makes, but for taps.
     [[nodiscard]] bool has_link(std::string_view name) const;
-    [[nodiscard]] bool has_tap(std::string_view name) const;
+    [[nodiscard]] std::set<std::string> taps() const;
     /// For people and --dry-run.
     [[nodiscard]] std::string describe() const;
 };

@@ -187,7 +187,13 @@ std::string bridge_table(const Rules& r) {
     for (const std::string& name : r.uplinks) {
         uplinks.push_back("\"" + name + "\"");
     }
+    std::vector<std::string> senders;
+    senders.reserve(r.taps.size());
+    for (const auto& tap : r.taps) {
+        senders.push_back(fmt::format("\"{}\" . {} . {}", tap.name, tap.mac, tap.address.str()));
+    }
     std::string text = fresh_table("bridge", r.prefix) + tap_sets(r, r.taps) + arp_set(r.taps);
+    text += set_text("senders", "ifname . ether_addr . ipv4_addr", false, senders);
     text += set_text("uplinks", "ifname", false, uplinks);
     return text.append(kTapChains).append(kTapArpChain).append(kBridgeChains) + "}\n";
 }

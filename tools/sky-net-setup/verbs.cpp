@@ -153,14 +153,11 @@ int up(const Config& config, const Options& options) {
         fail(ExitCode::kData, "request.interfaces: missing");
     }
     const Host host(config);
-    const auto planned = [&](const MachineNet& machine, const Registry& registry) {
-        auto machines = without(host.machines(), machine.path);
-        machines.push_back(machine);
-        return plan_of(config, std::move(machines), registry);
-    };
     if (options.dry_run) {
         const Registry registry = load_registry(config.shared);
-        print_dry(config, planned(grant(request, registry, config, read_facts(config)), registry));
+        auto machines = without(host.machines(), request.path);
+        machines.push_back(grant(request, registry, config, read_facts(config)));
+        print_dry(config, plan_of(config, std::move(machines), registry));
         return 0;
     }
     const Fd netns = open_netns(netns_of(request));
@@ -168,13 +165,17 @@ int up(const Config& config, const Options& options) {
     const Registry registry = load_registry(config.shared);
     const MachineNet machine = grant(request, registry, config, read_facts(config));
     // The registry gave it an address that is nobody else's: who has it here died with this host.
-    for (const MachineNet& other : host.machines()) {
-        if (other.path != machine.path && has_address_of(other, machine)) {
+    auto machines = without(host.machines(), machine.path);
+    std::erase_if(machines, [&](const MachineNet& other) {
+        const bool died = has_address_of(other, machine);
+        if (died) {
             host.forget(other.path);
         }
-    }
-    const Plan plan =
-        planned(machine, registry); // before it is remembered: a refusal changes nothing
+        return died;
+    });
+    machines.push_back(machine);
+    const Plan plan = plan_of(config, std::move(machines),
+                              registry); // before it is remembered: a refusal changes nothing
     check_kernel(config, plan);
     host.remember(machine);
     host.converge(plan, bridges_of(machine));
