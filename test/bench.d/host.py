@@ -36,7 +36,7 @@ class Host:
         self.dir = os.path.realpath(env.get("SKY_HOST", "/var/tmp/skyflake-bench"))
         self.prefix = env.get("SKY_PREFIX", "skyb")
         self.port = int(env.get("SKY_PORT", "10922"))
-        preset = env.get("SKY_PRESET", "ci")
+        self.preset = preset = env.get("SKY_PRESET", "ci")
         self.options = ["--prefix", self.prefix, "--port", str(self.port), "--net", env.get("SKY_NET", "10.77"),
                         "--uids", env.get("SKY_UIDS", "3400000"), "--tenants", "alice", "--preset", preset,
                         "--build", env.get("SKY_BUILD", f"{SOURCE}/build/{preset}"),
