@@ -313,6 +313,7 @@ int undo(const Path& file, const HostSetupOptions& options) {
     end_machines(config, steps);
     if (with_systemd()) {
         remove_units(plan, steps);
+        end_limits(config, steps);
     }
     if (const auto link = keys_link(config); there(link)) {
         steps.step(fmt::format("remove {}", link.parent_path().string()),

@@ -151,6 +151,14 @@ void limit_sessions(const Config& config, Steps& steps) {
     }
 }
 
+/// Removes what limit_sessions made for that uid; systemd is to read its units anew then.
+void remove_limits(const Config& config, uid_t uid) {
+    const auto file = slice_file(config, uid);
+    ::unlink(file.c_str());
+    ::rmdir(file.parent_path().c_str());
+    ::unlink(fmt::format("{}/user@{}.service", kUnits, uid).c_str());
+}
+
 /// Tenants that were added without a new configuration have their accounts from here.
 std::vector<HostAccount> added_accounts(const Config& config) {
     std::vector<HostAccount> accounts;
@@ -176,15 +184,36 @@ void forget_tenant(const Config& config, const Tenant& name, Steps& steps) {
     const auto file = slice_file(config, *uid);
     if (std::filesystem::exists(file)) {
         steps.step(fmt::format("end the limits of {}", name.str()), [&] {
-            ::unlink(file.c_str());
-            ::rmdir(file.parent_path().c_str());
-            ::unlink(fmt::format("{}/user@{}.service", kUnits, *uid).c_str());
+            remove_limits(config, *uid);
             run_program("systemctl", {"daemon-reload"});
         });
     }
 }
 
 } // namespace
+
+void end_limits(const Config& config, Steps& steps) {
+    std::vector<uid_t> limited;
+    for (const auto& [name, tenant] : config.tenants) {
+        if (std::filesystem::exists(slice_file(config, tenant.uid))) {
+            limited.push_back(tenant.uid);
+        }
+    }
+    if (!limited.empty()) {
+        steps.step("end the limits of tenants' sessions", [&] {
+            for (const auto uid : limited) {
+                remove_limits(config, uid);
+            }
+            run_program("systemctl", {"daemon-reload"});
+        });
+    }
+    const auto slice = config.prefix + ".slice";
+    if (std::filesystem::exists("/sys/fs/cgroup/" + slice)) {
+        steps.step(fmt::format("stop {}", slice), [&] {
+            run_program("systemctl", {"stop", slice});
+        });
+    }
+}
 
 void host_start(const Config& config, const HostStartOptions& options) {
     check_storage(config);

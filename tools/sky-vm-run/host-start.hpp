@@ -11,6 +11,8 @@
 
 namespace sky::vm {
 
+class Steps;
+
 /// Who owns what below the state directory: the accounts by number.
 struct Owners {
     uid_t cache_uid = 0;
@@ -50,6 +52,10 @@ struct HostStartOptions {
 /// lines "MODE UID:GID PATH". With `forget` it removes the account and limits of an added tenant
 /// who is one no more, and nothing else. Throws Error(kUnavailable) without the storage's marker.
 void host_start(const Config& config, const HostStartOptions& options);
+
+/// Where systemd is, and no machine runs: takes back the limits of tenants' sessions that
+/// host_start made, and the slice that machines ran in. Throws as Steps and run_program do.
+void end_limits(const Config& config, Steps& steps);
 
 /// 32 random hex digits.
 [[nodiscard]] std::string new_storage_id();
