@@ -113,6 +113,7 @@ std::vector<ImageUse> CephDriver::cut_off(const std::vector<Volume>& names,
     std::set<std::string> done;
     for (const auto end = Clock::now() + kLeave; Clock::now() < end;) {
         std::vector<ImageUse> seen;
+        seen.reserve(names.size());
         for (const auto& name : names) {
             seen.push_back(pool_.use(image_of(name)));
         }
