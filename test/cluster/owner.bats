@@ -138,6 +138,7 @@ leads() { [ "$(leader)" = "$1" ]; }
     one_writer "${all[@]}"
 }
 
+# bats test_tags=all
 @test "cut off from the servers alone, while its lease process is killed, its agent restarted, and a machine stopped" {
     begin
     cluster cut "$HERE" servers
