@@ -55,10 +55,39 @@ struct Options {
     bool watch = false;
     std::optional<std::string> since = {};
     std::optional<std::string> until = {};
+    std::string host = {};       ///< to be drained
+    std::int64_t deadline = 600; ///< seconds, of a drain
+    std::string added = {};      ///< tenant
 
     /// One that sudo's fixed command line would lose.
     [[nodiscard]] bool changes_the_verb() const { return tenant || dry_run || all || watch; }
 };
+
+/// What is root's: about hosts and tenants, not about machines.
+void declare_operators_verbs(CLI::App& app, std::string& verb, Options& options) {
+    app.add_subcommand("reconcile", "root: ensure for each tenant, then records against what runs")
+        ->callback([&verb] { verb = "reconcile"; });
+    auto* use = app.add_subcommand("usage", "root: vCPU-, memory- and disk-hours of each tenant");
+    use->callback([&verb] { verb = "usage"; });
+    use->add_option("--since", options.since, "from then on (2026-11-22)")->type_name("TIME");
+    use->add_option("--until", options.until, "up to then; now")->type_name("TIME");
+    auto* drain = app.add_subcommand("drain", "root: every machine leaves a host, one by one; the "
+                                              "operator's token is in NOMAD_TOKEN");
+    drain->callback([&verb] { verb = "drain"; });
+    drain->add_option("HOST", options.host)->required();
+    drain->add_option("--deadline", options.deadline, "then what is left is stopped at once (600)")
+        ->type_name("SECONDS")
+        ->check(CLI::Range(0, 86400));
+    auto* undrain = app.add_subcommand("undrain", "root: a host takes machines again");
+    undrain->callback([&verb] { verb = "undrain"; });
+    undrain->add_option("HOST", options.host)->required();
+    auto* tenants = app.add_subcommand("tenant", "root: a tenant's part of the cluster");
+    tenants->require_subcommand(1);
+    tenants->add_subcommand("add", "make its namespace; the operator's token is in NOMAD_TOKEN")
+        ->callback([&verb] { verb = "tenant"; })
+        ->add_option("TENANT", options.added)
+        ->required();
+}
 
 int run_verb(const Desk& desk, const std::string& verb) {
     if (verb == "identity") {
@@ -98,31 +127,7 @@ int app(Cli& cli) {
     for (const auto& [name, what] : kVerbs) {
         app.add_subcommand(name, what)->callback([&verb, name = name] { verb = name; });
     }
-    app.add_subcommand("reconcile", "root: ensure for each tenant, then records against what runs")
-        ->callback([&verb] { verb = "reconcile"; });
-    auto* use = app.add_subcommand("usage", "root: vCPU-, memory- and disk-hours of each tenant");
-    use->callback([&verb] { verb = "usage"; });
-    use->add_option("--since", options.since, "from then on (2026-11-22)")->type_name("TIME");
-    use->add_option("--until", options.until, "up to then; now")->type_name("TIME");
-    std::string host;
-    std::int64_t deadline = 600;
-    auto* drain = app.add_subcommand("drain", "root: every machine leaves a host, one by one; the "
-                                              "operator's token is in NOMAD_TOKEN");
-    drain->callback([&verb] { verb = "drain"; });
-    drain->add_option("HOST", host)->required();
-    drain->add_option("--deadline", deadline, "then what is left is stopped at once (600)")
-        ->type_name("SECONDS")
-        ->check(CLI::Range(0, 86400));
-    auto* undrain = app.add_subcommand("undrain", "root: a host takes machines again");
-    undrain->callback([&verb] { verb = "undrain"; });
-    undrain->add_option("HOST", host)->required();
-    std::string tenant;
-    auto* tenants = app.add_subcommand("tenant", "root: a tenant's part of the cluster");
-    tenants->require_subcommand(1);
-    tenants->add_subcommand("add", "make its namespace; the operator's token is in NOMAD_TOKEN")
-        ->callback([&verb] { verb = "tenant"; })
-        ->add_option("TENANT", tenant)
-        ->required();
+    declare_operators_verbs(app, verb, options);
     cli.examples(kExamples);
     cli.parse();
 
@@ -131,13 +136,14 @@ int app(Cli& cli) {
         return reconcile(config, options.dry_run);
     }
     if (verb == "tenant") {
-        return tenant_add(config, tenant);
+        return tenant_add(config, options.added);
     }
     if (verb == "drain") {
-        return drain_host(config, host, std::chrono::seconds(deadline), options.dry_run);
+        return drain_host(config, options.host, std::chrono::seconds(options.deadline),
+                          options.dry_run);
     }
     if (verb == "undrain") {
-        return undrain_host(config, host, options.dry_run);
+        return undrain_host(config, options.host, options.dry_run);
     }
     const Caller caller =
         cross(config, config.accounts.deploy, kTool, verb, options.changes_the_verb());
