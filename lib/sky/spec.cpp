@@ -114,6 +114,8 @@ Json to_json(const Spec& spec) {
     }
     if (spec.ready.type == Spec::Ready::Type::kTcp) {
         out["ready"] = {{"type", "tcp"}, {"port", spec.ready.port}};
+    } else if (spec.ready.type == Spec::Ready::Type::kNotify) {
+        out["ready"] = {{"type", "notify"}};
     }
     return out;
 }
@@ -135,8 +137,10 @@ Spec::Ready parse_ready(Fields& fields, const char* key) {
     if (type == "tcp") {
         out.type = Spec::Ready::Type::kTcp;
         out.port = static_cast<std::uint16_t>(ready.integer("port", 1, 65535));
+    } else if (type == "notify") {
+        out.type = Spec::Ready::Type::kNotify;
     } else if (type != "none") {
-        ready.wrong("type", "\"none\" or \"tcp\"");
+        ready.wrong("type", "\"none\", \"tcp\" or \"notify\"");
     }
     ready.done();
     return out;

@@ -34,7 +34,11 @@ struct Spec {
         bool operator==(const Disk&) const = default;
     };
     struct Ready {
-        enum class Type { kNone, kTcp };
+        enum class Type {
+            kNone,  ///< once its hypervisor runs
+            kTcp,   ///< once `port` accepts connections
+            kNotify ///< once it has said so on its console (sky-vm-run, kNotification)
+        };
         Type type = Type::kNone;
         std::uint16_t port = 0; ///< for kTcp
         bool operator==(const Ready&) const = default;

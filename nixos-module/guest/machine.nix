@@ -34,7 +34,26 @@ in
           assertion = lib.length cfg.networks <= lib.length identity.macs;
           message = "deployment.networks has more than ${toString (lib.length identity.macs)} entries";
         }
+        {
+          assertion = !(cfg.ready.notify && cfg.ready.tcp != null);
+          message = "deployment.ready.notify and deployment.ready.tcp are two ways to say the same: set one of them";
+        }
       ];
+
+    # Three times: the kernel's messages go to the same console, and may fall into a line.
+    systemd.services.skyflake-ready = lib.mkIf cfg.ready.notify {
+      description = "Tells the host that this machine is ready";
+      wantedBy = [ "multi-user.target" ];
+      after = [ "multi-user.target" ];
+      serviceConfig.Type = "oneshot";
+      serviceConfig.RemainAfterExit = true;
+      script = ''
+        for _ in 1 2 3; do
+          printf '\nREADY=1\n' > /dev/console
+          sleep 1
+        done
+      '';
+    };
 
     microvm = {
       inherit (cfg) vcpu mem hypervisor;

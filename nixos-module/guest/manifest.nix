@@ -26,7 +26,9 @@ in
     read_only = disk.readOnly;
   }) (import ./volumes.nix { inherit lib; } deployment);
   ready =
-    if deployment.ready.tcp == null then
+    if deployment.ready.notify then
+      { type = "notify"; }
+    else if deployment.ready.tcp == null then
       { type = "none"; }
     else
       {

@@ -86,6 +86,15 @@ in
       description = "The machine is up once this TCP port accepts connections; null: once its hypervisor runs.";
     };
 
+    ready.notify = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        The machine is up once it has written the line READY=1 to its console, as the service skyflake-ready does behind
+        multi-user.target; order that behind what has to be there.
+      '';
+    };
+
     placement = {
       ask = mkOption {
         type = types.listOf types.str;

@@ -101,6 +101,20 @@ EOF
     run -0 push :deaf
 }
 
+@test "a machine that says itself when it is ready; one that does not say so is not" {
+    configure '.machine.ready_s = 60'
+    local says='deployment.ready.notify = true;'
+    machines told="$(site "told" "$says")" \
+        mute="$(site "mute" "$says"' module.systemd.services.skyflake-ready.enable = false;')"
+    run -0 push main:told
+    [ "$(field told)" = ready ]
+    configure '.machine.ready_s = 15'
+    run -1 push main:mute
+    says "it did not say READY=1 on its console within 15 s"
+    configure '.machine.ready_s = 120'
+    run -0 push :told :mute
+}
+
 @test "a machine with a volume of its own and two CPUs" {
     machines disks="$(site "disks" 'deployment = { vcpu = 2; volumes.data = { size = 64; mountPoint = "/var/lib/data"; }; };
         run = "grep -c ^processor /proc/cpuinfo > /var/lib/site/cpus; mount > /var/lib/site/mounts";')"

@@ -77,6 +77,11 @@ TEST_CASE("the revision is not part of a spec's hash, everything else is") {
                           {"volumes", Json::array()},
                           {"ready_s", 91},
                           {"stop_s", 31}};
+    Json notifies = spec_json();
+    notifies["ready"] = {{"type", "notify"}};
+    CHECK(Spec::parse(dump_json(notifies)).ready.type == Spec::Ready::Type::kNotify);
+    CHECK(Spec::parse(Spec::parse(dump_json(notifies)).dump()) == Spec::parse(dump_json(notifies)));
+    CHECK(Spec::parse(dump_json(notifies)).hash() != spec.hash());
     for (const auto& [key, value] : changes.items()) {
         Json changed = spec_json();
         changed[key] = value;

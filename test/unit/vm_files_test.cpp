@@ -130,6 +130,21 @@ TEST_CASE("the console keeps the last of two full files", "[vm]") {
     CHECK(content(log.now()) == std::string(5, 'x') + "end");
 }
 
+TEST_CASE("a machine says that it is ready in a line of its own, whatever pieces it comes in",
+          "[vm]") {
+    const auto found = [](std::initializer_list<const char*> pieces) {
+        NotificationFinder finder;
+        return std::count_if(pieces.begin(), pieces.end(),
+                             [&](const char* piece) { return finder.ends_in(piece); });
+    };
+    CHECK(found({"READY=1\n"}) == 1);
+    CHECK(found({"login: \r\nREADY=1\r\nmore"}) == 1);
+    CHECK(found({"boot\nREA", "DY=1", "\n"}) == 1);
+    CHECK(found({"READY=1"}) == 0);
+    CHECK(found({"READY=11\nREADY=\nXREADY=1\nREADY=1 \n\n"}) == 0);
+    CHECK(found({"READREADY=1\n", "READY=1\n"}) == 1);
+}
+
 TEST_CASE("the last lines of a text", "[vm]") {
     CHECK(last_lines("a\nb\nc\n", 2) == "b\nc\n");
     CHECK(last_lines("a\nb\nc", 2) == "b\nc");

@@ -81,6 +81,20 @@ void ConsoleLog::rotate() noexcept {
     size_ = 0;
 }
 
+bool NotificationFinder::ends_in(std::string_view text) noexcept {
+    bool found = false;
+    for (const char c : text) {
+        if (c == '\n') {
+            found = found || same_ == kNotification.size();
+            same_ = 0;
+        } else if (c != '\r') { // a terminal's
+            const bool fits = same_ < kNotification.size() && c == kNotification[same_];
+            same_ = fits ? same_ + 1 : std::string_view::npos;
+        }
+    }
+    return found;
+}
+
 std::string_view last_lines(std::string_view text, std::size_t lines) noexcept {
     if (lines == 0) {
         return {};

@@ -35,6 +35,20 @@ class ConsoleLog {
     std::uint64_t size_;
 };
 
+/// What a machine says on its console when it is ready: a line of its own, in the words of
+/// sd_notify(3).
+inline constexpr std::string_view kNotification = "READY=1";
+
+/// Looks for kNotification in a console that comes in pieces.
+class NotificationFinder {
+  public:
+    /// True if a line that ends in `text` is it.
+    [[nodiscard]] bool ends_in(std::string_view text) noexcept;
+
+  private:
+    std::size_t same_ = 0; ///< characters of it that the line has so far; npos: another line
+};
+
 /// Verb `logs`: the last `lines` lines of both files to `out`; with `follow` what comes after,
 /// until nobody reads `out` any more. Throws SysError.
 void show_console(const std::filesystem::path& now, const std::filesystem::path& old,

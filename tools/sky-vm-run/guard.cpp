@@ -49,9 +49,11 @@ struct Wards {
 /// the kernel ends all that is with it.
 class Guard {
   public:
-    Guard(ConsoleLog console, Fd exit, Fd from, Wards wards, Fd signals, DeadlineTimer lease)
-        : console_(std::move(console)), exit_(std::move(exit)), from_(std::move(from)),
-          wards_(wards), signals_(std::move(signals)), lease_(std::move(lease)) {}
+    Guard(ConsoleLog console, Fd notified, Fd exit, Fd from, Wards wards, Fd signals,
+          DeadlineTimer lease)
+        : console_(std::move(console)), notified_(std::move(notified)), exit_(std::move(exit)),
+          from_(std::move(from)), wards_(wards), signals_(std::move(signals)),
+          lease_(std::move(lease)) {}
 
     int run() noexcept {
         ::fcntl(from_.get(), F_SETFL, O_NONBLOCK);
@@ -79,11 +81,22 @@ class Guard {
         for (int i = 0; i < most && from_; ++i) {
             const ssize_t n = ::read(from_.get(), buffer.data(), buffer.size());
             if (n > 0) {
-                console_.append({buffer.data(), static_cast<std::size_t>(n)});
+                heard({buffer.data(), static_cast<std::size_t>(n)});
             } else if (n == 0) {
                 from_.reset();
             } else {
                 return;
+            }
+        }
+    }
+
+    void heard(std::string_view text) noexcept {
+        console_.append(text);
+        if (notified_ && finder_.ends_in(text)) {
+            const Fd once = std::move(notified_);
+            try {
+                write_all(once.get(), kNotification);
+            } catch (const std::exception&) { // a full disk: it counts as not said
             }
         }
     }
@@ -113,6 +126,8 @@ class Guard {
     }
 
     ConsoleLog console_;
+    NotificationFinder finder_;
+    Fd notified_; ///< until it was
     Fd exit_;
     Fd from_;
     Wards wards_;
@@ -138,6 +153,7 @@ Fd child_signals() {
 struct GuardFiles {
     Fd console;
     Fd console_old;
+    Fd notified;
     Fd exit;
     Fd answered;
 };
@@ -145,6 +161,7 @@ struct GuardFiles {
 GuardFiles open_files(const MachineFiles& files) {
     const int flags = O_RDWR | O_CREAT | O_NOFOLLOW;
     return {open_file(files.console(), flags, 0600), open_file(files.console_old(), flags, 0600),
+            open_file(files.notified(), flags | O_TRUNC, 0600),
             open_file(files.exit(), flags | O_TRUNC, 0600),
             open_file(files.answered(), flags | O_TRUNC, 0600)};
 }
@@ -221,8 +238,8 @@ int guard_life(const Vm& machine, const Started& started, GuardNeeds needs) {
     ::close(STDERR_FILENO);
     ::malloc_trim(0); // from here on it needs next to nothing, for as long as the machine lives
     return Guard(ConsoleLog(std::move(files.console), std::move(files.console_old)),
-                 std::move(files.exit), std::move(console.read), {pid, storage, lookout},
-                 std::move(signals), std::move(lease))
+                 std::move(files.notified), std::move(files.exit), std::move(console.read),
+                 {pid, storage, lookout}, std::move(signals), std::move(lease))
         .run();
 }
 

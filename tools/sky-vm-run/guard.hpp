@@ -13,10 +13,11 @@ inline constexpr const char* kStorageFenced = "fenced ";
 /// pid 1 of its pid namespace under a uid of its own, as a child of whoever reaps. Prints the
 /// guard's pid once the sandbox stands and goes.
 /// The guard waits for one byte on this process's stdin: then it starts the hypervisor and keeps
-/// its console; when stdin ends first, the guard ends and with it the sandbox. It writes the
-/// hypervisor's exit code to vm/T.R.M/exit and ends with it, or with its storage process
-/// (kStorageEnded before the code), or when the storage has cut that one off (kStorageFenced). If
-/// the guard dies, the kernel ends the machine. Throws Error.
+/// its console; when stdin ends first, the guard ends and with it the sandbox. It writes
+/// kNotification to vm/T.R.M/notified once the machine has said so, the hypervisor's exit code to
+/// vm/T.R.M/exit and ends with it, or with its storage process (kStorageEnded before the code), or
+/// when the storage has cut that one off (kStorageFenced). If the guard dies, the kernel ends the
+/// machine. Throws Error.
 [[noreturn]] void guard_verb(const Config& config, const MachinePath& machine);
 
 /// Verb `share` (hidden): listens at vm/T.R.M/sock/store.sock and leaves virtiofsd behind it in a

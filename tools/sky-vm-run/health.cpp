@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/console.hpp>
 #include <sky-vm-run/health.hpp>
 #include <sky-vm-run/lookout.hpp>
 #include <sky-vm-run/network.hpp>
@@ -18,11 +19,29 @@ namespace sky::vm {
 
 bool answers(const Vm& vm, const Running& running, std::chrono::milliseconds limit) {
     const auto& spec = running.spec;
-    if (spec.ready.type == Spec::Ready::Type::kTcp) {
+    switch (spec.ready.type) {
+    case Spec::Ready::Type::kTcp:
         return !running.address.empty() &&
                tcp_answers(running.address.front(), spec.ready.port, limit);
+    case Spec::Ready::Type::kNotify:
+        return read_file_if_exists(vm.files.notified(), kNotification.size()) == kNotification;
+    case Spec::Ready::Type::kNone:
+        break;
     }
     return spec.hypervisor != "qemu" || qmp_ask(vm, QmpAsk::kStatus) == "running";
+}
+
+std::string not_ready(const Spec& spec) {
+    switch (spec.ready.type) {
+    case Spec::Ready::Type::kTcp:
+        return fmt::format("port {} did not answer within {} s", spec.ready.port, spec.ready_s);
+    case Spec::Ready::Type::kNotify:
+        return fmt::format("it did not say {} on its console within {} s", kNotification,
+                           spec.ready_s);
+    case Spec::Ready::Type::kNone:
+        break;
+    }
+    return fmt::format("the hypervisor did not answer within {} s", spec.ready_s);
 }
 
 bool lost_share(const Running& running, int guard) {

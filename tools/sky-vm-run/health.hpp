@@ -7,8 +7,12 @@
 
 namespace sky::vm {
 
-/// Whether a machine that runs is ready: its port answers within `limit`, or its hypervisor does.
+/// Whether a machine that runs is ready: its port answers within `limit`, it has said so on its
+/// console, or its hypervisor answers.
 [[nodiscard]] bool answers(const Vm& vm, const Running& running, std::chrono::milliseconds limit);
+
+/// What a machine that did not get ready in time did not do, for its state line. Pure.
+[[nodiscard]] std::string not_ready(const Spec& spec);
 
 /// The hypervisor is there (`guard`: its guard's pidfd) and virtiofsd is not, and that for a
 /// second: they end together otherwise.

@@ -172,10 +172,7 @@ void Supervisor::probe() {
     if (ready) {
         tell("ready", "");
     } else if (said_ == "running" && Clock::now() - up_since_ > seconds(spec.ready_s)) {
-        tell("failed",
-             spec.ready.type == Spec::Ready::Type::kTcp
-                 ? fmt::format("port {} did not answer within {} s", spec.ready.port, spec.ready_s)
-                 : fmt::format("the hypervisor did not answer within {} s", spec.ready_s));
+        tell("failed", not_ready(spec));
     }
 }
 
