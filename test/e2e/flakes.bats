@@ -107,7 +107,7 @@ EOF
     machines told="$(site "told" "$says")" \
         mute="$(site "mute" "$says"' module.systemd.services.skyflake-ready.enable = false;')"
     run -0 push main:told
-    [ "$(field told)" = ready ]
+    is_up told
     configure '.machine.ready_s = 15'
     run -1 push main:mute
     says "it did not say READY=1 on its console within 15 s"
