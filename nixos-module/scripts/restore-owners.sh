@@ -14,13 +14,15 @@ export NOMAD_TOKEN
 get() { nomad operator api "$1?namespace=skyflake${2:-}" < /dev/null; }
 
 change() { # PREFIX JQ: of every variable there, by compare-and-set
-    get /v1/vars "&prefix=$1" | jq -r '.[].Path' | while read -r path; do
+    get /v1/vars "&prefix=$1" > "$work/list" # in a pipe nobody would hear of its failure
+    jq -r '.[].Path' "$work/list" > "$work/paths"
+    while read -r path; do
         get "/v1/var/$path" > "$work/before"
         jq -c ".Items.json |= (fromjson | $2 | tojson) | {Path, Namespace, Items}" "$work/before" > "$work/after"
         nomad operator api -X PUT "/v1/var/$path?namespace=skyflake&cas=$(jq .ModifyIndex "$work/before")" < "$work/after" > "$work/said"
         jq -e .ModifyIndex "$work/said" > /dev/null
         echo "$path: $(jq -r .Items.json "$work/after")"
-    done
+    done < "$work/paths"
 }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

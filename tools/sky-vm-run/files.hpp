@@ -36,7 +36,7 @@ class MachineFiles {
     [[nodiscard]] Path console() const { return base_ / "console.log"; }
     [[nodiscard]] Path console_old() const { return base_ / "console.log.1"; }
     [[nodiscard]] Path exit() const { return base_ / "exit"; } ///< the hypervisor's exit code
-    [[nodiscard]] Path notified() const { return base_ / "notified"; } ///< not empty: it said READY=1
+    [[nodiscard]] Path notified() const { return base_ / "notified"; } ///< it is ready
     [[nodiscard]] Path share_log() const { return base_ / "virtiofsd.log"; }
     [[nodiscard]] Path answered() const { return base_ / "answered"; }
     [[nodiscard]] Path storage_log() const { return base_ / "storage.log"; }
