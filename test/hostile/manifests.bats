@@ -143,7 +143,7 @@ teardown() {
     says "machineid: manifest.machine_id: expected 8-4-4-4-12 lower-case"
     says "runner: manifest.runner: expected a store path"
     says "top: manifest.toplevel: expected a store path"
-    says "ready: manifest.ready.type: expected \"none\" or \"tcp\""
+    says "ready: manifest.ready.type: expected \"none\", \"tcp\" or \"notify\""
     says "poweroff: manifest.on_poweroff: expected \"restart\" or \"stay\""
     says "key: manifest.x????[2J?]0;pwned?\"'\$(touch" # the key, and of it what a terminal takes for text
     plain
