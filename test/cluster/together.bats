@@ -68,6 +68,6 @@ teardown_file() { drop_all; }
     [ -z "$(processes_of_uid "$(machine_uid off)")" ]
     twice() { [ "$(page_of again starts | wc -l)" -ge 2 ]; }
     eventually 90 twice
-    is_up again
+    eventually 60 is_up again # its page is there before its supervisor has looked
     HOST_NOW=n2 test_field off stopped # nobody starts it again
 }

@@ -112,7 +112,8 @@ soon() {
     local n
     soon ask osd crush get-device-class osd.0
     for n in 1 2; do
-        host cluster class 0 nvme class 7 nvme pool skyflake 3 2 nvme rbd pool skyfs.meta 3 2 - cephfs pool skyfs.data 2 1 - cephfs \
+        # An OSD that comes up binds itself to a class once more; its unit tries again, too.
+        soon host cluster class 0 nvme class 7 nvme pool skyflake 3 2 nvme rbd pool skyfs.meta 3 2 - cephfs pool skyfs.data 2 1 - cephfs \
             fs skyflake skyfs.meta skyfs.data
     done
     [ "$(ask osd crush get-device-class osd.0 -f json | jq -r '.[].device_class // .')" = nvme ]
