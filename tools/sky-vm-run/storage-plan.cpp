@@ -18,7 +18,7 @@ Mount bind_to(fs::path source, fs::path target) {
     return {.kind = Mount::Kind::kBind, .source = std::move(source), .target = std::move(target)};
 }
 
-const fs::path kCopies = "/sky/etc";
+constexpr const char* kCopies = "/sky/etc";
 
 fs::path mountpoint(int device) {
     return fs::path("/sky/fuse") / std::to_string(device);
@@ -75,7 +75,7 @@ View plan_storage_view(const Config& config, const StoragePlan& plan,
     // libfuse opens this one first, and may not mount it: then it asks fusermount3.
     view.push_back({.kind = Mount::Kind::kDevice, .source = "/dev/null", .target = "/dev/fuse"});
     for (const auto& file : plan.files) {
-        view.push_back(bind_to(programs.copies / file.name, kCopies / file.name));
+        view.push_back(bind_to(programs.copies / file.name, fs::path(kCopies) / file.name));
     }
     view.insert(view.end(), plan.view.begin(), plan.view.end());
     return view;
