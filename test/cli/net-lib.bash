@@ -69,7 +69,7 @@ in_guest() { ip netns exec "$n-$1" "${@:2}"; }
 is_ready() { grep -q ready "$1"; }
 eventually() { # COMMAND...
     local i
-    for ((i = 0; i < 100; i++)); do
+    for ((i = 0; i < 100 * ${SKY_PATIENCE:-1}; i++)); do
         if "$@" 2>/dev/null; then return; fi
         sleep 0.1
     done

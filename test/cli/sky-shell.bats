@@ -139,7 +139,7 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
 # shellcheck disable=SC2154
 says_not() { [[ $output != *"$1"* ]] || { printf 'said: %s\nin:\n%s\n' "$1" "$output" >&2; return 1; }; }
 eventually() { # a bound, not a measure
-    local end=$((SECONDS + 20))
+    local end=$((SECONDS + 20 * ${SKY_PATIENCE:-1}))
     until "$@"; do
         [ $SECONDS -lt $end ] || { echo "never came: $*" >&2; return 1; }
         sleep 0.1

@@ -17,7 +17,7 @@ vm() { "$SKY_BIN/sky-vm-run" --config "$TOP/config.json" "$@"; }
 no_process() { [ -z "$(ours)" ] && [ -z "$(supervisors)" ]; }
 wait_for() { # COMMAND...
     local i
-    for ((i = 0; i < 600; i++)); do
+    for ((i = 0; i < 600 * ${SKY_PATIENCE:-1}; i++)); do
         if "$@"; then return 0; fi
         sleep 0.1
     done

@@ -57,12 +57,13 @@ counts_on() { [ "$(counted "$1")" -gt "$2" ]; } # NAME LINES: it has written mor
 # No lower generation after a higher one, each count after the one before, and nothing gone.
 one_writer() { # NAME...
     local name
-    for name; do
-        awk -v name="$name" '$2 == "gone" { print name ": lost " $3 " of " $1; exit 1 }
-            $1 < last { print name ": " $1 " wrote " $2 " after " last; exit 1 }
-            $1 > last && $2 != 0 || $1 == last && $2 != count { print name ": " $0 " instead of " count; exit 1 }
-            { last = $1; count = $2 + 1 }' last=0 count=0 "$(history_of "$name")" >&2 || return 1
-    done
+    for name; do promised "one writer" whole_history "$name" || return; done
+}
+whole_history() { # NAME
+    awk -v name="$1" '$2 == "gone" { print name ": lost " $3 " of " $1; exit 1 }
+        $1 < last { print name ": " $1 " wrote " $2 " after " last; exit 1 }
+        $1 > last && $2 != 0 || $1 == last && $2 != count { print name ": " $0 " instead of " count; exit 1 }
+        { last = $1; count = $2 + 1 }' last=0 count=0 "$(history_of "$1")" >&2
 }
 
 ask() { export API_HOST=$1 HOST_NOW=$1; } # HOST: about everything from now on

@@ -31,7 +31,7 @@ clone() { # MACHINE TEXT: the example's flake with one machine
     git commit -q -m "$2"
 }
 eventually() { # SECONDS COMMAND...
-    local end=$((SECONDS + $1))
+    local end=$((SECONDS + $1 * ${SKY_PATIENCE:-1}))
     shift
     until "$@"; do
         [ "$SECONDS" -lt "$end" ] || { echo "never came: $*" >&2; return 1; }

@@ -29,8 +29,9 @@ places() { at "${1:-n1}" "$TENANT" status "$REPO" --json | jq -r 'select(.host !
 host_of() { field "$1" .host; }
 # A guest answers on its own host alone: other hosts have no route to it.
 page_of() { # MACHINE [FILE]
-    on "$(host_of "$1")" curl -sS --fail --max-time 20 --retry 30 --retry-delay 1 --retry-connrefused \
-        "http://$(address "$1")/${2:-}"
+    local there
+    there=$(address "$1") && [ -n "$there" ] || return
+    on "$(host_of "$1")" curl -sS --fail --max-time 20 --retry 30 --retry-delay 1 --retry-connrefused "http://$there/${2:-}"
 }
 machine_uid() { jq -re --arg m "$(account "$TENANT").$REPO.$1" '.machines[$m].uid' "$SKY_HOST/shared/registry.json"; }
 

@@ -1,5 +1,7 @@
 # What the files in test/e2e share: a tenant's work tree, a look at machines. Each file has a repo of its own, REPO.
 bats_require_minimum_version 1.5.0
+# shellcheck source=test/lib/promise.bash
+. "$(dirname "${BASH_SOURCE[0]}")/promise.bash"
 
 # A tenant's ssh. -n: the test's own stdin is not for them.
 at() { ssh -nT -F "$SKY_HOST/ssh_config" "sky-$1" "${@:2}"; }
@@ -41,13 +43,15 @@ address() { field "$1" '.address[0] // error("no address")'; }
 is_up() { case $(field "$1" .state) in running | ready) ;; *) status "$1" >&2; return 1 ;; esac; }
 
 page() { # MACHINE [FILE]
-    curl -sS --fail --max-time 20 --retry 30 --retry-delay 1 --retry-connrefused "http://$(address "$1")/${2:-}"
+    local there
+    there=$(address "$1") && [ -n "$there" ] || return
+    curl -sS --fail --max-time 20 --retry 30 --retry-delay 1 --retry-connrefused "http://$there/${2:-}"
 }
 starts() { page "$1" starts; }
 
-# Until a command succeeds; a bound, not a measure.
+# Until a command succeeds; a bound, not a measure: SKY_PATIENCE times as long where a computer does much else.
 eventually() { # SECONDS COMMAND...
-    local end=$((SECONDS + $1))
+    local end=$((SECONDS + $1 * ${SKY_PATIENCE:-1}))
     shift
     until "$@"; do
         [ "$SECONDS" -lt "$end" ] || { echo "never came: $*" >&2; return 1; }

@@ -111,7 +111,7 @@ kill_machines() {
     eventually 60 nothing_lives
 }
 eventually() { # SECONDS COMMAND...: a bound, not a measure
-    local end=$((SECONDS + $1))
+    local end=$((SECONDS + $1 * ${SKY_PATIENCE:-1}))
     shift
     until "$@"; do
         [ "$SECONDS" -lt "$end" ] || { echo "never came: $*" >&2; return 1; }

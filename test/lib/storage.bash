@@ -4,6 +4,8 @@
 # shellcheck disable=SC2034,SC2154
 bats_require_minimum_version 1.5.0
 load ../cli/vm-lib
+# shellcheck source=test/lib/promise.bash
+. "$(dirname "${BASH_SOURCE[0]}")/promise.bash"
 
 machine=alice.infra.www
 ceph() { "$SKY_SOURCE/test/lib/ceph" "$1" "$SKY_CEPH" "${@:2}"; }
@@ -106,7 +108,7 @@ counted() {
 }
 last_of() { counted | awk -v g="$1" '$1 == g { n = $2 + 1 } END { print n + 0 }'; } # GENERATION: its counts
 eventually() { # SECONDS COMMAND...
-    local end=$((SECONDS + $1))
+    local end=$((SECONDS + $1 * ${SKY_PATIENCE:-1}))
     shift
     until "$@"; do
         [ "$SECONDS" -lt "$end" ] || { echo "waited in vain for: $*" >&2 && return 1; }

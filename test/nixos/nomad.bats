@@ -42,7 +42,7 @@ stop() {
 }
 soon() {
     local n
-    for ((n = 0; n < 300; n++)); do
+    for ((n = 0; n < 300 * ${SKY_PATIENCE:-1}; n++)); do
         if "$@" >/dev/null 2>&1; then return; fi
         sleep 0.2
     done

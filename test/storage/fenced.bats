@@ -104,8 +104,8 @@ taken_over() { # what stands still: PID...
     kill -CONT "$@" 2>/dev/null || true # some have gone, as their lookout saw it
     on n1 wait_for saw_the_end "$old"
     sleep 3
-    [ "$(last_of 0)" -ge "$before" ]
-    [ "$(last_of 0)" -le $((before + 1)) ] # the one write that was under way when we looked
+    promised "nothing synced is lost" test "$(last_of 0)" -ge "$before"
+    promised "the old writer is cut off" test "$(last_of 0)" -le $((before + 1)) # the one write that was under way when we looked
     eventually 120 counts_more 1 20
     [ "$(storage_process n1)" != "$old" ]
 }
