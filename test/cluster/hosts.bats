@@ -1,7 +1,6 @@
 #!/usr/bin/env bats
 # Hosts that come, go, and get a new agent while machines run. With a host's missing heartbeats forgiven for 20 s, as
 # agents' restarts need; the others' 4 s is for hosts that die.
-# bats file_tags=all
 load ../lib/cluster
 
 setup_file() {

@@ -139,7 +139,6 @@ leads() { [ "$(leader)" = "$1" ]; }
     one_writer "${all[@]}"
 }
 
-# bats test_tags=all
 @test "cut off from the servers alone, while its lease process is killed, its agent restarted, and a machine stopped" {
     begin
     cluster cut "$HERE" servers
@@ -157,7 +156,6 @@ leads() { [ "$(leader)" = "$1" ]; }
     one_writer "${all[@]}"
 }
 
-# bats test_tags=all
 @test "cut off one way only" {
     begin
     cluster cut "$HERE" in
@@ -167,7 +165,6 @@ leads() { [ "$(leader)" = "$1" ]; }
     one_writer "${all[@]}"
 }
 
-# bats test_tags=all
 @test "the agent stands still, its machines live: they are given up, and go on elsewhere" {
     begin
     cluster agent "$HERE" STOP
@@ -177,7 +174,6 @@ leads() { [ "$(leader)" = "$1" ]; }
     one_writer "${all[@]}"
 }
 
-# bats test_tags=all
 @test "the agent is killed, its machines live; so is the process that holds the lease" {
     begin
     cluster agent "$HERE" KILL
@@ -242,7 +238,7 @@ recover() { # HOST
     cluster agent "$1" CONT || cluster agent "$1" start
 }
 
-# bats test_tags=all,rounds
+# bats test_tags=rounds
 @test "anything in any order: random rounds" {
     local seed=${SKY_SEED:-$RANDOM} rounds=${SKY_ROUNDS:-3} round host what each
     local things=(cut-all cut-servers cut-in cut-out agent-STOP agent-KILL lease supervisor vm-STOP vm-KILL)
