@@ -61,6 +61,17 @@ teardown_file() { drop_all; }
     [ -n "$output" ]
 }
 
+@test "connect, from any host: bytes both ways, and why not" {
+    local host
+    for host in n1 n2 n3; do
+        # shellcheck disable=SC2016 # for the inner shell
+        run -0 bash -c 'printf "GET / HTTP/1.0\r\n\r\n" | ssh -F "$SKY_HOST/ssh_config" "$1-alice" connect shop/www 80' - "$host"
+        says "two of www"
+        run -69 at "$host" alice connect shop/www 81
+        says "port 81: Connection refused"
+    done
+}
+
 @test "deleting the branch stops the machine and takes its job away" {
     run -0 push_to n2 :www
     [ -z "$(processes_of_uid "$(machine_uid www)")" ]

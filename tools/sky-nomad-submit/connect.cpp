@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "sky-nomad-submit/connect.hpp"
 
+#include "sky-nomad-submit/scheduler.hpp"
+
 #include <sky/error.hpp>
 
 #include <arpa/inet.h>
@@ -22,6 +24,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr std::size_t kChunk = 65536;
+constexpr milliseconds kDialWait{10'000};
 constexpr milliseconds kLinger{2000}; ///< for what is left to say to a machine that has hung up
 
 /// One direction: what was read and is not written yet.
@@ -164,6 +167,13 @@ void relay(int in, int out, const Fd& socket) {
             down.pull();
         }
     }
+}
+
+int Scheduler::connect(const MachinePath& /*path*/, const std::string& address,
+                       std::uint16_t port) {
+    const Fd socket = dial(address, port, kDialWait);
+    relay(STDIN_FILENO, STDOUT_FILENO, socket);
+    return 0;
 }
 
 } // namespace sky::submit

@@ -16,7 +16,7 @@ namespace sky::submit {
 
 /// Nomad runs the machines. In parts: nomad-scheduler.cpp the calls, nomad-enter.cpp how a job is
 /// registered, nomad-end.cpp how one ends, nomad-follow.cpp how a start is followed, nomad-logs.cpp
-/// the console.
+/// the console, nomad-connect.cpp the way to a port.
 class NomadScheduler : public Scheduler {
   public:
     explicit NomadScheduler(const Config& config)
@@ -33,6 +33,7 @@ class NomadScheduler : public Scheduler {
     std::optional<Lack> not_spared(const Spec& spec,
                                    const std::map<MachinePath, Amount>& others) override;
     int logs(const MachinePath& path, bool follow, std::int64_t lines) override;
+    int connect(const MachinePath& path, const std::string& address, std::uint16_t port) override;
 
   private:
     /// What to follow, and from where on.

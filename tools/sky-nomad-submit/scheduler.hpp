@@ -114,6 +114,9 @@ class Scheduler {
     /// Console bytes to our own stdout, until the end, or until nobody reads when `follow`. The
     /// exit code.
     virtual int logs(const MachinePath& path, bool follow, std::int64_t lines) = 0;
+    /// stdin and stdout to a port of a machine at `address`, dialled on the machine's host. The
+    /// exit code.
+    virtual int connect(const MachinePath& path, const std::string& address, std::uint16_t port);
 };
 
 /// Nomad where the configuration has it, else `sky-vm-run` of this host.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "sky-nomad-submit/verbs.hpp"
 
-#include "sky-nomad-submit/connect.hpp"
 #include "sky-nomad-submit/orders.hpp"
 #include "sky-nomad-submit/requests.hpp"
 #include "sky-nomad-submit/status.hpp"
@@ -25,8 +24,7 @@ namespace {
 using std::chrono::seconds;
 
 constexpr seconds kRequestWait{60}; ///< for a request that comes at once
-constexpr seconds kDialWait{10};
-constexpr seconds kWatch{2}; ///< between two looks of --watch
+constexpr seconds kWatch{2};        ///< between two looks of --watch
 constexpr std::size_t kMachinesMost = 256;
 
 std::string request_line(bool unbuffered) {
@@ -307,7 +305,11 @@ int connect(const Desk& desk) {
     check_version(fields);
     const MachinePath path = machine_of(desk, fields);
     const auto port = static_cast<std::uint16_t>(fields.integer_or("port", 1, 65535, 22));
+    const bool here = fields.boolean_or("here", false); // asked by another host's connect
     fields.done();
+    if (here && !desk.caller.root) {
+        fail(ExitCode::kRefused, "'here' is for hosts among themselves");
+    }
     const auto machine = registered(desk, path);
     if (machine.addresses.empty()) {
         fail(ExitCode::kUnavailable, "'{}' has no address", path.text());
@@ -315,9 +317,8 @@ int connect(const Desk& desk) {
     const auto usual = machine.addresses.find("default");
     const auto& address =
         usual == machine.addresses.end() ? machine.addresses.begin()->second : usual->second;
-    const Fd socket = dial(address, port, kDialWait);
-    relay(STDIN_FILENO, STDOUT_FILENO, socket);
-    return 0;
+    return here ? desk.scheduler.Scheduler::connect(path, address, port)
+                : desk.scheduler.connect(path, address, port);
 }
 
 } // namespace sky::submit

@@ -314,6 +314,23 @@ long Client::stream(const std::string& path, const Query& query, const http::Cli
     }
 }
 
+http::WebSocket Client::talk(const std::string& path, const Query& query) {
+    const std::size_t count = config_.addresses.size();
+    for (std::size_t tried = 0;; ++tried) {
+        try {
+            const auto whole = url((first_ + tried) % count, path, query);
+            return {http_.open(whole),
+                    whole.substr(whole.find("/v1/")),
+                    {"X-Nomad-Token: " + token_},
+                    kAnswer};
+        } catch (const http::Failure&) {
+            if (tried + 1 == count) {
+                throw;
+            }
+        }
+    }
+}
+
 std::optional<Variable> Client::variable(const std::string& path) {
     const auto found = find("var/" + path, {{"namespace", std::string(kOurNamespace)}});
     if (!found) {

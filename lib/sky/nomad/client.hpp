@@ -5,6 +5,7 @@
 #include <sky/error.hpp>
 #include <sky/json.hpp>
 #include <sky/nomad/http.hpp>
+#include <sky/nomad/websocket.hpp>
 
 #include <atomic>
 #include <chrono>
@@ -70,6 +71,9 @@ class Client {
     /// Bytes of a path (logs), piece by piece, until the end or until `sink` has enough.
     /// The status: 200, or 404.
     long stream(const std::string& path, const Query& query, const http::Client::Sink& sink);
+
+    /// Talks with a path by WebSocket (exec).
+    [[nodiscard]] http::WebSocket talk(const std::string& path, const Query& query);
 
     /// Our variable `path` ("sky/owner/..."), or nothing.
     [[nodiscard]] std::optional<Variable> variable(const std::string& path);

@@ -29,6 +29,8 @@ Curl load() {
     find(library, "curl_easy_setopt", out.easy_setopt);
     find(library, "curl_easy_getinfo", out.easy_getinfo);
     find(library, "curl_easy_perform", out.easy_perform);
+    find(library, "curl_easy_send", out.easy_send);
+    find(library, "curl_easy_recv", out.easy_recv);
     find(library, "curl_easy_strerror", out.easy_strerror);
     find(library, "curl_slist_append", out.slist_append);
     find(library, "curl_slist_free_all", out.slist_free_all);

@@ -7,6 +7,7 @@
 #include <array>
 #include <cctype>
 #include <mutex>
+#include <utility>
 
 namespace sky::http {
 namespace {
@@ -78,6 +79,11 @@ struct Slist {
     Slist(const Slist&) = delete;
     Slist& operator=(const Slist&) = delete;
     ~Slist() { libcurl().slist_free_all(list); }
+    Slist(Slist&& other) noexcept : list(std::exchange(other.list, nullptr)) {}
+    Slist& operator=(Slist&& other) noexcept {
+        std::swap(list, other.list);
+        return *this;
+    }
     void add(const std::string& text) { list = libcurl().slist_append(list, text.c_str()); }
 };
 
@@ -104,7 +110,67 @@ std::string authority_of(const std::string& url) {
     return url.substr(begin, url.find('/', begin) - begin);
 }
 
+/// Where to, by which name and with which keys. The list has to live as long as the handle works.
+Slist aim(CURL* curl, const Tls& tls, std::string url) {
+    Slist to;
+    if (tls.name) {
+        const auto authority = authority_of(url);
+        url.replace(url.find(authority), authority.size(), *tls.name);
+        to.add("::" + authority);
+        set(curl, CURLOPT_CONNECT_TO, to.list);
+    }
+    set(curl, CURLOPT_URL, url.c_str());
+    set(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    set(curl, CURLOPT_NOSIGNAL, 1L);
+    set(curl, CURLOPT_NOPROXY, "*");
+    set(curl, CURLOPT_CONNECTTIMEOUT_MS, 3000L);
+    set(curl, tls);
+    return to;
+}
+
 } // namespace
+
+struct Stream::Handle {
+    CURL* curl = nullptr;
+    Slist to = {};
+    curl_socket_t socket = CURL_SOCKET_BAD;
+
+    Handle() = default;
+    Handle(const Handle&) = delete;
+    Handle& operator=(const Handle&) = delete;
+    ~Handle() { libcurl().easy_cleanup(curl); }
+};
+
+Stream::Stream(std::unique_ptr<Handle> handle) : handle_(std::move(handle)) {}
+Stream::~Stream() = default;
+
+int Stream::fd() const noexcept {
+    return handle_->socket;
+}
+
+std::optional<std::size_t> Stream::send(std::string_view data) {
+    std::size_t sent = 0;
+    const auto code = libcurl().easy_send(handle_->curl, data.data(), data.size(), &sent);
+    if (code == CURLE_AGAIN) {
+        return std::nullopt;
+    }
+    if (code != CURLE_OK) {
+        throw Failure(libcurl().easy_strerror(code), true);
+    }
+    return sent;
+}
+
+std::optional<std::size_t> Stream::receive(std::span<char> into) {
+    std::size_t got = 0;
+    const auto code = libcurl().easy_recv(handle_->curl, into.data(), into.size(), &got);
+    if (code == CURLE_AGAIN) {
+        return std::nullopt;
+    }
+    if (code != CURLE_OK) {
+        throw Failure(libcurl().easy_strerror(code), true);
+    }
+    return got;
+}
 
 struct Client::Handles {
     std::mutex mutex;
@@ -154,22 +220,10 @@ Response Client::perform(const Request& request, const Sink& sink) {
         headers.add(header);
     }
     headers.add("Expect:");
-    Slist to;
-    std::string url = request.url;
-    if (tls_.name) {
-        const auto authority = authority_of(url);
-        url.replace(url.find(authority), authority.size(), *tls_.name);
-        to.add("::" + authority);
-        set(curl, CURLOPT_CONNECT_TO, to.list);
-    }
+    const Slist to = aim(curl, tls_, request.url);
     set(curl, CURLOPT_ERRORBUFFER, why.data());
-    set(curl, CURLOPT_URL, url.c_str());
-    set(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     set(curl, CURLOPT_CUSTOMREQUEST, request.method.c_str());
     set(curl, CURLOPT_HTTPHEADER, headers.list);
-    set(curl, CURLOPT_NOSIGNAL, 1L);
-    set(curl, CURLOPT_NOPROXY, "*");
-    set(curl, CURLOPT_CONNECTTIMEOUT_MS, 3000L);
     set(curl, CURLOPT_TIMEOUT_MS, static_cast<long>(request.limit.count()));
     if (request.quiet.count() > 0) {
         set(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
@@ -183,7 +237,6 @@ Response Client::perform(const Request& request, const Sink& sink) {
         set(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body->size()));
         set(curl, CURLOPT_POSTFIELDS, request.body->c_str());
     }
-    set(curl, tls_);
     const CURLcode code = libcurl().easy_perform(curl);
     libcurl().easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &transfer.response.status);
     if (transfer.too_long) {
@@ -194,6 +247,26 @@ Response Client::perform(const Request& request, const Sink& sink) {
                       !before_sending(code));
     }
     return std::move(transfer.response);
+}
+
+std::unique_ptr<Stream> Client::open(const std::string& url) {
+    auto handle = std::make_unique<Stream::Handle>();
+    handle->curl = libcurl().easy_init();
+    if (handle->curl == nullptr) {
+        fail(ExitCode::kSystem, "libcurl gives no handle");
+    }
+    std::array<char, CURL_ERROR_SIZE> why{};
+    handle->to = aim(handle->curl, tls_, url);
+    set(handle->curl, CURLOPT_ERRORBUFFER, why.data());
+    set(handle->curl, CURLOPT_CONNECT_ONLY, 1L);
+    set(handle->curl, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+    const CURLcode code = libcurl().easy_perform(handle->curl);
+    if (code != CURLE_OK) {
+        throw Failure(why[0] != '\0' ? why.data() : libcurl().easy_strerror(code), false);
+    }
+    set(handle->curl, CURLOPT_ERRORBUFFER, static_cast<char*>(nullptr));
+    libcurl().easy_getinfo(handle->curl, CURLINFO_ACTIVESOCKET, &handle->socket);
+    return std::make_unique<Stream>(std::move(handle));
 }
 
 std::string escaped(std::string_view text) {

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,6 +51,26 @@ class Failure : public Error {
     bool sent_;
 };
 
+/// A connection on which nothing was said yet, encrypted where its URL says so.
+class Stream {
+  public:
+    struct Handle;
+    explicit Stream(std::unique_ptr<Handle> handle);
+    Stream(const Stream&) = delete;
+    Stream& operator=(const Stream&) = delete;
+    ~Stream();
+
+    /// To poll; it stays ours. Call receive() until it has nothing before polling for more.
+    [[nodiscard]] int fd() const noexcept;
+    /// How many of the bytes were taken; nothing: wait until the socket can be written. Failure.
+    [[nodiscard]] std::optional<std::size_t> send(std::string_view data);
+    /// How many came, 0 at the end; nothing: wait until the socket can be read. Failure.
+    [[nodiscard]] std::optional<std::size_t> receive(std::span<char> into);
+
+  private:
+    std::unique_ptr<Handle> handle_;
+};
+
 /// Requests over HTTP or HTTPS, connections kept between them. Follows no redirects, asks no proxy.
 /// Any number of calls may be under way at once.
 class Client {
@@ -65,6 +86,9 @@ class Client {
     /// Throws Failure. Any status is an answer. With `sink` the body of a 200 goes there piece by
     /// piece and not into the response.
     [[nodiscard]] Response perform(const Request& request, const Sink& sink = {});
+
+    /// A connection of its own to a URL's host. Throws Failure.
+    [[nodiscard]] std::unique_ptr<Stream> open(const std::string& url);
 
   private:
     struct Handles;
