@@ -1,5 +1,7 @@
 # A customization for hosts without KVM: QEMU emulates the CPU. Much slower; for trying things out and for tests.
 {
+  # An emulated timer can be late by more than the kernel lets pass when it checks it, and it panics.
+  boot.kernelParams = [ "no_timer_check" ];
   microvm = {
     cpu = "max";
     qemu.machine = "q35";
