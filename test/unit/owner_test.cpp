@@ -86,6 +86,11 @@ TEST_CASE("an owner record is what was written", "[owner]") {
     owner.alloc.clear();
     CHECK(Owner::parse(owner.dump()) == owner);
     CHECK_THROWS_AS(Owner::parse("{}"), Error);
+    for (const char* no : {"", "10.0.0.1", "10.0.0.1:0", "--expire", "10.0.0.0:0/7 10.0.0.2:0/8"}) {
+        owner.storage = {"10.0.0.1:0/7", no}; // what ceph would cut off
+        CHECK_THROWS_AS(Owner::parse(owner.dump()), Error);
+    }
+    owner.storage.clear();
     CHECK_THROWS_AS(Owner::parse(owner.dump().insert(1, "\"more\":1,")), Error);
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/cut-plan.hpp>
 #include <sky-vm-run/owner.hpp>
 
 #include <sky/error.hpp>
@@ -87,6 +88,9 @@ Owner Owner::parse(std::string_view json) {
               .create_index = static_cast<std::uint64_t>(f.integer("create_index", 0, kMost))};
     f.each("storage", [&](const Json& each, const std::string& at) {
         out.storage.push_back(string_of(each, at));
+        if (!is_client_address(out.storage.back())) { // it becomes an argument of ceph's
+            fail(ExitCode::kData, "owner record: {}: not ip:port/nonce", at);
+        }
     });
     out.leased = f.boolean_or("leased", false);
     out.opened = f.boolean_or("opened", false);
