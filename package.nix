@@ -32,11 +32,16 @@ stdenv.mkDerivation {
       ./lib
       ./tools
       ./hooks
+      ./libexec
       ./nomad
+      ./doc/completion
       ./doc/man
       ./nixos-module/guest
     ];
   };
+
+  # Run to install what they make; a builder has no /bin/bash.
+  postPatch = "patchShebangs doc";
 
   nativeBuildInputs = [
     cmake

@@ -333,6 +333,8 @@ effective() { # USER
             [[ $entry == */* ]] || { echo "package.nix: no $path" && return 1; }
             entry=${entry%/*}
         done
-    done < <(sed -n '/^install(/,/)/p' "$root/CMakeLists.txt" | grep -oE '[a-z][a-z-]*/[A-Za-z0-9._/-]+')
-    [ "$found" -ge 4 ]
+    done < <(sed -n '/^install(/,/)/p' "$root/CMakeLists.txt" | grep -oE '[a-z][a-z-]*/[A-Za-z0-9._/-]+'
+        # What it runs or compiles by the way.
+        sed -nE 's#.*\$\{CMAKE_SOURCE_DIR\}/([A-Za-z0-9._/-]+).*#\1#p' "$root"/{,cmake/,lib/,tools/*/}*{CMakeLists.txt,.cmake} 2>/dev/null)
+    [ "$found" -ge 8 ]
 }
