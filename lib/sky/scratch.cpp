@@ -5,6 +5,7 @@
 #include <sky/freed.hpp>
 #include <sky/name.hpp>
 
+#include <cerrno>
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -17,28 +18,36 @@ namespace sky {
 
 namespace {
 
-void remove_at(int parent, const char* name) noexcept {
-    if (::unlinkat(parent, name, 0) == 0) {
-        return;
+/// 0, or the errno of the first thing that stays.
+int remove_at(int parent, const char* name) noexcept {
+    if (::unlinkat(parent, name, 0) == 0 || errno == ENOENT) {
+        return 0;
     }
+    int why = errno;
     // A path descriptor can be had of a directory that we may not read yet.
     const Fd path(::openat(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (path) {
-        // By the descriptor: under the name there may be a link by now.
-        const auto opened = fmt::format("/proc/self/fd/{}", path.get());
-        [[maybe_unused]] const int changed = ::chmod(opened.c_str(), 0700);
-        Fd readable(::openat(path.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-        if (const std::unique_ptr<DIR, Freed<::closedir>> dir{
-                readable ? ::fdopendir(readable.release()) : nullptr}) {
-            while (const dirent* entry = ::readdir(dir.get())) {
-                const std::string child = static_cast<const char*>(entry->d_name);
-                if (child != "." && child != "..") {
-                    remove_at(::dirfd(dir.get()), child.c_str());
-                }
+    if (!path) {
+        return why;
+    }
+    why = 0;
+    // By the descriptor: under the name there may be a link by now.
+    const auto opened = fmt::format("/proc/self/fd/{}", path.get());
+    [[maybe_unused]] const int changed = ::chmod(opened.c_str(), 0700);
+    Fd readable(::openat(path.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (const std::unique_ptr<DIR, Freed<::closedir>> dir{readable ? ::fdopendir(readable.release())
+                                                                   : nullptr}) {
+        while (const dirent* entry = ::readdir(dir.get())) {
+            const std::string child = static_cast<const char*>(entry->d_name);
+            if (child != "." && child != "..") {
+                const int stays = remove_at(::dirfd(dir.get()), child.c_str());
+                why = why != 0 ? why : stays;
             }
         }
     }
-    ::unlinkat(parent, name, AT_REMOVEDIR);
+    if (::unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT) {
+        return 0;
+    }
+    return why != 0 ? why : errno;
 }
 
 /// The directory, if it is still there and nobody else holds it.
@@ -56,6 +65,13 @@ Fd try_hold(const std::filesystem::path& path) {
 
 void remove_tree(const std::filesystem::path& path) noexcept {
     remove_at(AT_FDCWD, path.c_str());
+}
+
+void remove_tree_whole(const std::filesystem::path& path) {
+    if (const int why = remove_at(AT_FDCWD, path.c_str()); why != 0) {
+        errno = why;
+        fail_errno("cannot remove all of '{}'", path.string());
+    }
 }
 
 void sweep_scratch(const std::filesystem::path& parent) {

@@ -11,6 +11,10 @@ namespace sky {
 /// What can not be removed stays: the next sweep tries again.
 void remove_tree(const std::filesystem::path& path) noexcept;
 
+/// As remove_tree, where nothing may stay: throws SysError with the cause of the first that does,
+/// when all the rest is gone.
+void remove_tree_whole(const std::filesystem::path& path);
+
 /// Removes the scratch directories in `parent` whose holder is dead.
 void sweep_scratch(const std::filesystem::path& parent);
 

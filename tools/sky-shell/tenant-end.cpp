@@ -161,7 +161,7 @@ void end_tenant(const Config& config, const Tenant& tenant) {
     for (const Path& root : std::set<Path>{config.state, config.shared}) {
         for (const char* kind : {"tenants", "cache", "deployments", "gcroots", "records", "states",
                                  "store", "volumes"}) {
-            remove_tree(root / kind / tenant.str());
+            remove_tree_whole(root / kind / tenant.str());
         }
     }
     for (const char* ending : {".key", ".pub"}) {
