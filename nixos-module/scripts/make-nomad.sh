@@ -23,6 +23,7 @@ while [ $# -gt 0 ]; do
     shift 2
 done
 [ -n "$SERVERS" ] || usage
+trap '[ $? -eq 0 ] || echo "make-nomad: error: see above (call it again: it makes the rest)" >&2' EXIT
 mkdir -p "$DIR"
 
 key() { openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$1" 2> /dev/null || openssl ecparam -name prime256v1 -genkey -noout -out "$1"; }
@@ -41,7 +42,12 @@ certificate() { # FILE NAME: FILE.pem and FILE.key
     rm -f "$1.csr" "$1.ext"
     mv "$1.pem.new" "$1.pem"
 }
-[ -s "$DIR/gossip.hcl" ] || printf 'server {\n  encrypt = "%s"\n}\n' "$(openssl rand -base64 32)" > "$DIR/gossip.hcl"
+if ! grep -qs 'encrypt = "..*"' "$DIR/gossip.hcl"; then
+    secret=$(openssl rand -base64 32)
+    [ -n "$secret" ]
+    printf 'server {\n  encrypt = "%s"\n}\n' "$secret" > "$DIR/gossip.hcl.new"
+    mv "$DIR/gossip.hcl.new" "$DIR/gossip.hcl"
+fi
 certificate "$DIR/cli" "cli.$REGION.nomad"
 
 for host in $SERVERS $CLIENTS; do

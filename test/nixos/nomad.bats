@@ -71,6 +71,31 @@ with() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-$1.token") nomad "${@:2}"; }
     [ -z "$(find keys -perm /077)" ]
 }
 
+@test "nixos: an openssl that fails leaves no key that is none, and the next call makes the rest" {
+    cd "$BATS_TEST_TMPDIR" || return
+    # In the place of openssl, to fail at its Nth call; the Nth is the first that it is not asked for.
+    mkdir fails
+    # shellcheck disable=SC2016 # the script's
+    printf '%s\n' '#!/bin/sh' 'echo x >>calls' '[ "$(wc -l <calls)" -lt "$AT" ] || exit 1' "exec $(command -v openssl) \"\$@\"" >fails/openssl
+    chmod +x fails/openssl
+    local at code=1
+    for ((at = 1; code != 0; at++)); do
+        [ "$at" -lt 40 ]
+        rm -rf calls keys
+        code=0
+        AT=$at PATH=$PWD/fails:$PATH sh "$scripts/make-nomad.sh" keys --servers n1 --clients n2 2>said || code=$?
+        [ "$code" = 0 ] || grep -q '^make-nomad: error: ' said
+        sh "$scripts/make-nomad.sh" keys --servers n1 --clients n2
+        grep -qE '^  encrypt = "[A-Za-z0-9+/]{43}="$' keys/n1/nomad-gossip.hcl
+        for each in cli n1/nomad-agent n2/nomad-agent; do
+            openssl verify -CAfile keys/ca.pem "keys/$each.pem" >/dev/null
+            [ "$(openssl x509 -in "keys/$each.pem" -noout -pubkey)" = "$(openssl pkey -in "keys/$each.key" -pubout)" ]
+        done
+        [ -z "$(find keys -name '*.new' -o -name '*.csr' -o -name '*.ext')" ]
+    done
+    [ "$at" -gt 8 ]
+}
+
 @test "nixos: nomad-bootstrap makes the tokens of the hosts, once" {
     mkdir -p "$DIR/secrets"
     start
