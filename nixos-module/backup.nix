@@ -23,14 +23,15 @@ let
   ]
   ++ lib.optional cfg.nomad.enable cfg.nomad.package;
 
-  # The scripts as commands of this host.
+  # The package's scripts as commands of this host.
+  libexec = "${cfg.package}/libexec/skyflake";
   command =
-    name: script: environment: arguments:
+    name: environment: arguments:
     pkgs.writeShellScriptBin name ''
       export PATH=${lib.makeBinPath path}:$PATH
       ${lib.concatStrings (
         lib.mapAttrsToList (name: value: "export ${name}=${lib.escapeShellArg value}\n") environment
-      )}exec ${pkgs.runtimeShell} ${script} ${arguments} "$@"
+      )}exec ${libexec}/${lib.removePrefix "skyflake-" name} ${arguments} "$@"
     '';
 in
 {
@@ -61,31 +62,19 @@ in
 
   config = lib.mkIf cfg.enable {
     environment.systemPackages = [
-      (command "skyflake-restore" ./scripts/restore.sh { } "/etc/skyflake/config.json")
+      (command "skyflake-restore" { } "/etc/skyflake/config.json")
     ]
-    ++
-      lib.optional cfg.nomad.enable (
-        command "skyflake-nomad-bootstrap" ./scripts/nomad-bootstrap.sh nomadEnvironment
-          "${cfg.package}/share/skyflake/nomad ${cfg.secrets}"
-      )
-    ++
-      lib.optional cfg.nomad.enable (
-        command "skyflake-restore-owners" ./scripts/restore-owners.sh nomadEnvironment
-          "${cfg.secrets}/nomad-host.token"
-      )
-    ++
-      lib.optional cfg.nomad.enable (
-        command "skyflake-rolling-reboot" "${cfg.package}/libexec/skyflake/rolling-reboot"
-          nomadEnvironment (lib.optionalString cfg.ceph.enable "--ceph")
-      )
-    ++ lib.optional cfg.nomad.enable (
+    ++ lib.optionals cfg.nomad.enable [
+      (command "skyflake-nomad-bootstrap" nomadEnvironment "${cfg.package}/share/skyflake/nomad ${cfg.secrets}")
+      (command "skyflake-restore-owners" nomadEnvironment "${cfg.secrets}/nomad-host.token")
+      (command "skyflake-rolling-reboot" nomadEnvironment (lib.optionalString cfg.ceph.enable "--ceph"))
       # As the operator: with the addresses and certificates of the tools.
-      pkgs.writeShellScriptBin "skyflake-nomad" ''
+      (pkgs.writeShellScriptBin "skyflake-nomad" ''
         ${lib.concatStrings (
           lib.mapAttrsToList (name: value: "export ${name}=${lib.escapeShellArg value}\n") nomadEnvironment
         )}exec ${cfg.nomad.package}/bin/nomad "$@"
-      ''
-    );
+      '')
+    ];
 
     systemd.services.skyflake-backup = lib.mkIf backup.enable {
       description = "Skyflake: what can not be made anew goes elsewhere";
@@ -97,14 +86,13 @@ in
       ++ lib.optional cfg.nomad.enable "nomad.service";
       startAt = backup.calendar;
       inherit path;
-      environment = lib.mkIf cfg.nomad.enable nomadEnvironment;
       unitConfig.RequiresMountsFor = [
         backup.directory
         cfg.settings.shared
       ];
       serviceConfig = {
         Type = "oneshot";
-        ExecStart = "${pkgs.runtimeShell} ${./scripts/backup.sh} /etc/skyflake/config.json ${backup.directory} ${toString backup.keep}${
+        ExecStart = "${libexec}/backup /etc/skyflake/config.json ${backup.directory} ${toString backup.keep}${
           lib.optionalString cfg.nomad.enable " ${backup.token}"
         }";
         Nice = 10;

@@ -3,38 +3,24 @@
 let
   cfg = config.skyflake;
 
-  commands =
-    tool: verbs:
-    map (verb: {
-      command = "/run/current-system/sw/bin/${tool} --config /etc/skyflake/config.json ${verb}";
-      options = [ "NOPASSWD" ];
-    }) verbs;
-
-  limits = [
-    "as"
-    "core"
-    "cpu"
-    "data"
-    "fsize"
-    "locks"
-    "memlock"
-    "nofile"
-    "nproc"
-    "rss"
-    "stack"
-  ];
-  defaults = lib.concatStringsSep "," (
-    [
-      "env_reset"
-      "!requiretty"
-      "!use_pty"
-      "!lecture"
-      "!fqdn"
-      "umask=0022"
-      "umask_override"
-    ]
-    ++ map (limit: "rlimit_${limit}=default") limits
-  );
+  # The one text of the rules.
+  rules =
+    lib.replaceStrings
+      [
+        "{tenants}"
+        "{cache}"
+        "{deploy}"
+        "{bin}"
+        "{config}"
+      ]
+      [
+        "skyflake-tenants"
+        "skyflake-cache"
+        "skyflake-deploy"
+        "/run/current-system/sw/bin"
+        "/etc/skyflake/config.json"
+      ]
+      (builtins.readFile ../tools/sky-vm-run/sudoers.in);
 in
 {
   config = lib.mkIf cfg.enable {
@@ -49,47 +35,6 @@ in
       }
     ];
 
-    security.sudo.extraRules = [
-      {
-        groups = [ "skyflake-tenants" ];
-        runAs = "skyflake-cache";
-        commands = commands "sky-cache-push" [
-          "missing"
-          "push"
-        ];
-      }
-      {
-        groups = [ "skyflake-tenants" ];
-        runAs = "skyflake-deploy";
-        commands = commands "sky-nomad-submit" [
-          "identity"
-          "submit"
-          "ensure"
-          "status"
-          "stop"
-          "restart"
-          "redeploy"
-          "rollback"
-          "logs"
-          "connect"
-        ];
-      }
-      {
-        users = [ "skyflake-deploy" ];
-        runAs = "root";
-        commands = commands "sky-vm-run" [
-          "register"
-          "start"
-          "stop"
-          "restart"
-          "list"
-          "logs"
-        ];
-      }
-    ];
-    security.sudo.extraConfig = ''
-      Defaults:%skyflake-tenants ${defaults}
-      Defaults:skyflake-deploy ${defaults}
-    '';
+    security.sudo.extraConfig = rules;
   };
 }

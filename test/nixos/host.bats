@@ -136,8 +136,13 @@ effective() { # USER
         done
     } | sort >wanted
     diff wanted rules
-    grep -q '^Defaults:%skyflake-tenants .*env_reset.*umask_override.*rlimit_nproc=default' "$GOLDEN/least/sudoers"
-    grep -q '^Defaults:skyflake-deploy .*env_reset.*umask_override.*rlimit_nproc=default' "$GOLDEN/least/sudoers"
+    # For both, with nothing of the caller's left: environment, umask, limits.
+    cvtsudoers -f json "$GOLDEN/least/sudoers" | jq -r '.Defaults[] | [.Binding[]? | .usergroup // .username] as $who
+        | select($who == ["skyflake-tenants", "skyflake-deploy"]) | .Options[] | to_entries[] | "\(.key)=\(.value)"' >defaults
+    for each in env_reset=true use_pty=false requiretty=false umask_override=true umask=0022 \
+        rlimit_{as,core,cpu,data,fsize,locks,memlock,nofile,nproc,rss,stack}=default; do
+        grep -qx "$each" defaults || { cat defaults && echo "no $each" && return 1; }
+    done
     cmp "$GOLDEN/least/sudoers" "$GOLDEN/most/sudoers"
 }
 
@@ -275,7 +280,7 @@ effective() { # USER
         for unit in "$GOLDEN/$host"/skyflake-* "$GOLDEN/$host"/nomad.service "$GOLDEN/$host"/ceph-*.service; do
             [ -e "$unit" ] || continue
             # Where the store has a program this machine has its own. RestartMode is younger than Debian 12's systemd (252).
-            sed -E "s#=(-?)/nix/store/skyflake/bin/#=\1$bin/#; s#=/nix/store/(coreutils|bash)/bin/#=/bin/#
+            sed -E "s#=(-?)/nix/store/skyflake/bin/#=\1$bin/#; s#=/nix/store/skyflake/libexec/skyflake/#=$BATS_TEST_DIRNAME/../../libexec/#; s#=/nix/store/(coreutils|bash)/bin/#=/bin/#
                 s#=/nix/store/(nomad|ceph)/[^ ]*#=/bin/true#; /^Environment=/d; /^RestartMode=direct$/d" "$unit" >"units/${unit##*/}"
         done
         mkdir -p units/user-3001.slice.d units/system.slice.d

@@ -2,7 +2,7 @@
 # A cluster's Nomad from the module's settings and scripts: certificates, first tokens, a backup, and all of it lost.
 bats_require_minimum_version 1.5.0
 
-scripts=$BATS_TEST_DIRNAME/../../nixos-module/scripts
+scripts=$BATS_TEST_DIRNAME/../../nixos-module/scripts libexec=$BATS_TEST_DIRNAME/../../libexec
 port=${SKY_PORT:-17020}
 
 setup_file() {
@@ -99,9 +99,9 @@ with() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-$1.token") nomad "${@:2}"; }
 @test "nixos: nomad-bootstrap makes the tokens of the hosts, once" {
     mkdir -p "$DIR/secrets"
     start
-    sh "$scripts/nomad-bootstrap.sh" "$BATS_TEST_DIRNAME/../../nomad" "$DIR/secrets"
+    sh "$libexec/nomad-bootstrap" "$BATS_TEST_DIRNAME/../../nomad" "$DIR/secrets"
     sha256sum "$DIR"/secrets/* >"$DIR/before"
-    sh "$scripts/nomad-bootstrap.sh" "$BATS_TEST_DIRNAME/../../nomad" "$DIR/secrets"
+    sh "$libexec/nomad-bootstrap" "$BATS_TEST_DIRNAME/../../nomad" "$DIR/secrets"
     sha256sum -c "$DIR/before"
     with host var put -namespace skyflake sky/registry/index json='{"v":1,"next_index":8}'
     owned 3
@@ -126,8 +126,13 @@ with() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-$1.token") nomad "${@:2}"; }
     chown -R 3001:3001 "$tree/tenants/alice/repos" && chown -R 3002:3002 "$tree/tenants/bob/repos"
     chown -R games:games "$tree/keys" "$tree/records" "$tree/deployments" "$tree/gcroots"
     chmod 0700 "$tree"/tenants/*/repos "$tree/keys"
-    jq --arg tree "$tree" '.shared = $tree' "$BATS_TEST_DIRNAME/../golden/host/cluster/config.json" >"$DIR/config.json"
-    backup() { sh "$scripts/backup.sh" "$DIR/config.json" "$DIR/backups" 2 "$DIR/secrets/nomad-backup.token"; }
+    jq --arg tree "$tree" '.shared = $tree | .nomad += { addresses: [env.NOMAD_ADDR], tls_name: env.NOMAD_TLS_SERVER_NAME, ca: env.NOMAD_CACERT,
+        cert: env.NOMAD_CLIENT_CERT, key: env.NOMAD_CLIENT_KEY }' "$BATS_TEST_DIRNAME/../golden/host/cluster/config.json" >"$DIR/config.json"
+    # How Nomad is reached stands in the configuration: a unit has nothing else.
+    unset NOMAD_ADDR NOMAD_CACERT NOMAD_CLIENT_CERT NOMAD_CLIENT_KEY NOMAD_TLS_SERVER_NAME
+    backup() { sh "$libexec/backup" "$DIR/config.json" "$DIR/backups" 2 "$DIR/secrets/nomad-backup.token"; }
+    run -78 sh "$libexec/backup" "$DIR/config.json" "$DIR/backups" 2 "$DIR/secrets/nomad-other.token"
+    [[ $output == *"needs a token"* ]]
     run -69 backup
     [[ $output == *"is it mounted?"* ]]
     touch "$DIR/backups/skyflake-backup"
@@ -168,29 +173,29 @@ with() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-$1.token") nomad "${@:2}"; }
     [[ $(with host var get -namespace skyflake -out json sky/registry/index) == *'next_index'* ]]
     # But nobody of the time that was lost is a machine's owner, nor holds a lease.
     [ "$(record sky/owner/alice/infra/www .generation)" = 3 ]
-    sh "$scripts/restore-owners.sh" "$DIR/secrets/nomad-host.token"
+    sh "$libexec/restore-owners" "$DIR/secrets/nomad-host.token"
     [ "$(record sky/owner/alice/infra/www '[.generation > 1000, .released, .host, .storage]')" = '[true,false,"n1",["10.0.0.1:0/1"]]' ]
     [ "$(record sky/lease/n1 '[.revoked, .serial]')" = '[true,17]' ]
 
     # As `storage init` and `host-start` leave it.
     mkdir -p "$tree"/tenants/alice/repos "$tree"/{keys,records,deployments,gcroots,authorized_keys}
     cp "$backup/storage.json" "$tree/"
-    run -75 sh "$scripts/restore.sh" "$DIR/config.json" "$backup"
+    run -75 sh "$libexec/restore" "$DIR/config.json" "$backup"
     [[ $output == *"tenant 'bob' has no directory yet"* ]]
     cmp "$backup/tenants.json" "$tree/tenants.json"
     mkdir -p "$tree/tenants/bob/repos"
     chown 3001:3001 "$tree/tenants/alice/repos" && chown 3002:3002 "$tree/tenants/bob/repos"
     chown games:games "$tree"/{keys,records,deployments,gcroots}
     chmod 0755 "$DIR" "$tree" "$tree/tenants" "$tree"/tenants/*
-    sh "$scripts/restore.sh" "$DIR/config.json" "$backup"
+    sh "$libexec/restore" "$DIR/config.json" "$backup"
     diff -r --no-dereference "$tree.lost/tenants" "$tree/tenants"
     diff -r "$tree.lost/keys" "$tree/keys"
     diff -r "$tree.lost/authorized_keys" "$tree/authorized_keys"
     [ "$(stat -c %u:%a "$tree/tenants/alice/repos/infra.git/HEAD")" = "$(stat -c %u:%a "$tree.lost/tenants/alice/repos/infra.git/HEAD")" ]
-    run -65 sh "$scripts/restore.sh" "$DIR/config.json" "$backup"
+    run -65 sh "$libexec/restore" "$DIR/config.json" "$backup"
     [[ $output == *"is not empty"* ]]
     jq '.storage = "00000000000000000000000000000000"' "$tree/storage.json" >"$DIR/other" && cp "$DIR/other" "$tree/storage.json"
-    run -69 sh "$scripts/restore.sh" "$DIR/config.json" "$backup"
+    run -69 sh "$libexec/restore" "$DIR/config.json" "$backup"
 }
 
 # A host whose machines may leave: an agent that is a client. It boots again 3 s after it was told to.
@@ -238,7 +243,7 @@ END
         | .program_roots = ["/usr"]' "$BATS_TEST_DIRNAME/../golden/host/cluster/config.json" >"$DIR/submit.json"
     jq '{ v: 1, storage }' "$DIR/submit.json" >"$DIR/state/storage.json"
     roll() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-drain.token") ROLLING_PAUSE=1 SKY_CONFIG=$DIR/submit.json PATH=$DIR/tools:$PATH \
-        sh "$BATS_TEST_DIRNAME/../../nomad/rolling-reboot" --ceph --wait 120 "$@"; }
+        sh "$libexec/rolling-reboot" --ceph --wait 120 "$@"; }
     roll n3 n4
     cat "$log"
     [ "$(cat "$log")" = 'ceph osd set noout

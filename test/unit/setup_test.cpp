@@ -44,6 +44,17 @@ TEST_CASE("what makes a host", "[setup]") {
     const auto cluster =
         vm::plan_host(some_config(R"(,"nomad":{"addresses":["https://n1:4646"]})"));
     CHECK(std::count(cluster.enabled.begin(), cluster.enabled.end(), "sky-lease.service") == 1);
+    const auto backup = [](const vm::HostPlan& of) {
+        const auto at = std::find_if(of.units.begin(), of.units.end(), [](const auto& unit) {
+            return unit.path.filename() == "sky-backup.service";
+        });
+        const auto from = at->text.find("ExecStart=");
+        return at->text.substr(from, at->text.find('\n', from) - from);
+    };
+    const std::string call =
+        "ExecStart=/usr/libexec/skyflake/backup /etc/skyflake/config.json ${TO} ${KEEP}";
+    CHECK(backup(plan) == call);
+    CHECK(backup(cluster) == call + " /etc/skyflake/nomad-backup.token");
 }
 
 TEST_CASE("a host that shares its storage by network does not wait for it before the network",
@@ -69,10 +80,12 @@ TEST_CASE("what is left of a tenant: volumes that the registry knows, wherever t
 TEST_CASE("sudo's rules fix whole command lines", "[setup]") {
     const auto text = vm::sudoers_text(some_config());
     CHECK(text.find('*') == std::string::npos);
-    CHECK(text.find("%skyflake-tenants ALL=(skyflake-cache) NOPASSWD: /usr/bin/sky-cache-push "
-                    "--config /etc/skyflake/config.json missing, ") != std::string::npos);
-    CHECK(text.find("ALL=(root) NOPASSWD: /usr/bin/sky-vm-run --config /etc/skyflake/config.json "
-                    "register, ") != std::string::npos);
+    CHECK(text.find("%skyflake-tenants ALL=(skyflake-cache) NOPASSWD: \\\n    "
+                    "/usr/bin/sky-cache-push --config /etc/skyflake/config.json missing, ") !=
+          std::string::npos);
+    CHECK(text.find("skyflake-deploy ALL=(root) NOPASSWD: \\\n    /usr/bin/sky-vm-run --config "
+                    "/etc/skyflake/config.json register, ") != std::string::npos);
+    CHECK(text.find_first_of("{}") == std::string::npos);
     CHECK(text.find("%skyflake-tenants ALL=(root)") == std::string::npos);
 }
 

@@ -1,27 +1,17 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/host-plan.hpp>
 
+#include "sudoers.hpp"
+
 #include <sky/json.hpp>
 
 #include <fmt/format.h>
 
-#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
 namespace sky::vm {
 namespace {
-
-/// "BIN/TOOL --config C VERB, ...": one line of sudo's per verb.
-std::string commands(const Config& config, std::string_view tool,
-                     std::initializer_list<std::string_view> verbs) {
-    std::string list;
-    for (const auto verb : verbs) {
-        list += fmt::format("{}{} --config {} {}", list.empty() ? "" : ", ",
-                            config.tool(tool).string(), config.file.string(), verb);
-    }
-    return list;
-}
 
 /// BIN/TOOL --config C REST
 std::string call(const Config& config, std::string_view tool, std::string_view rest) {
@@ -116,6 +106,43 @@ WantedBy=multi-user.target
                        config.prefix, call(config, "sky-vm-run", "lease"));
 }
 
+/// What can not be made anew, elsewhere. Where to is the operator's: by a drop-in, and a file that
+/// says that the place is one.
+std::string backup_unit(const Config& config) {
+    const auto token =
+        config.nomad
+            ? " " + (config.nomad->host_token.parent_path() / "nomad-backup.token").string()
+            : "";
+    return fmt::format(R"([Unit]
+Description=Skyflake: what can not be made anew goes elsewhere
+After={0}-host.service network-online.target nomad.service
+Wants=network-online.target
+RequiresMountsFor={1}
+
+[Service]
+Type=oneshot
+Nice=10
+IOSchedulingClass=idle
+Environment=TO=/var/backups/skyflake KEEP=48
+ExecStart={2} {3} ${{TO}} ${{KEEP}}{4}
+)",
+                       config.prefix, config.shared.string(),
+                       (config.bin.parent_path() / "libexec/skyflake/backup").string(),
+                       config.file.string(), token);
+}
+
+constexpr const char* kBackupTimer = R"([Unit]
+Description=Skyflake: every hour
+
+[Timer]
+OnCalendar=hourly
+RandomizedDelaySec=5min
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+)";
+
 constexpr const char* kGcTimer = R"([Unit]
 Description=Skyflake: once a day
 
@@ -135,30 +162,12 @@ std::filesystem::path keys_link(const Config& config) {
 }
 
 std::string sudoers_text(const Config& config) {
-    std::string limits;
-    for (const auto limit : {"as", "core", "cpu", "data", "fsize", "locks", "memlock", "nofile",
-                             "nproc", "rss", "stack"}) {
-        limits += fmt::format(",rlimit_{}=default", limit);
-    }
     const auto& accounts = config.accounts;
-    std::string text = kMadeHere;
-    for (const auto& who : {"%" + accounts.tenants, accounts.deploy}) {
-        text += fmt::format("Defaults:{} env_reset,!requiretty,!use_pty,!lecture,!fqdn,umask=0022,"
-                            "umask_override{}\n",
-                            who, limits);
-    }
-    const auto rule = [&](const std::string& who, std::string_view as, const std::string& list) {
-        text += fmt::format("{} ALL=({}) NOPASSWD: {}\n", who, as, list);
-    };
-    rule("%" + accounts.tenants, accounts.cache,
-         commands(config, "sky-cache-push", {"missing", "push"}));
-    rule("%" + accounts.tenants, accounts.deploy,
-         commands(config, "sky-nomad-submit",
-                  {"identity", "submit", "ensure", "status", "stop", "restart", "redeploy",
-                   "rollback", "logs", "connect"}));
-    rule(accounts.deploy, "root",
-         commands(config, "sky-vm-run", {"register", "start", "stop", "restart", "list", "logs"}));
-    return text;
+    return kMadeHere + fmt::format(fmt::runtime(kSudoers), fmt::arg("tenants", accounts.tenants),
+                                   fmt::arg("cache", accounts.cache),
+                                   fmt::arg("deploy", accounts.deploy),
+                                   fmt::arg("bin", config.bin.string()),
+                                   fmt::arg("config", config.file.string()));
 }
 
 std::string sshd_text(const Config& config) {
@@ -230,7 +239,11 @@ HostPlan plan_host(const Config& config) {
     };
     plan.units = {unit(config, "host.service", host_unit(config)),
                   unit(config, "reconcile.service", reconcile_unit(config)),
-                  unit(config, "gc.service", gc_unit(config)), unit(config, "gc.timer", kGcTimer)};
+                  unit(config, "gc.service", gc_unit(config)),
+                  unit(config, "gc.timer", kGcTimer),
+                  unit(config, "backup.service", backup_unit(config)),
+                  unit(config, "backup.timer", kBackupTimer)};
+    plan.offered = {config.prefix + "-backup.timer"};
     plan.enabled = {config.prefix + "-host.service", config.prefix + "-gc.timer"};
     if (config.nomad) {
         plan.units.push_back(unit(config, "lease.service", lease_unit(config)));

@@ -37,6 +37,7 @@ struct HostPlan {
     std::vector<HostFile> files;
     std::vector<HostFile> units;      ///< where systemd is
     std::vector<std::string> enabled; ///< those of `units` that boot starts, in order
+    std::vector<std::string> offered; ///< those that the operator may have boot start
 };
 
 /// What is found on a server that has no configuration yet.
