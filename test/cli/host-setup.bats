@@ -106,6 +106,23 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
     says "there is an account"
 }
 
+@test "a tenant whose name or uid is somebody else's on this host stays away from it, and nobody else does" {
+    local uid
+    uid=$(($(jq .tenant_uids.first "$SKY_CONFIG") + 30))
+    useradd --system --no-create-home --uid "$uid" "$P-other"
+    cp -p "$TOP/state/tenants.json" "$TOP/before"
+    jq -c --arg t "$BOB" --arg c "$P-carol" --argjson u "$uid" '.tenants.daemon = (.tenants[$t] | .uid = $u + 1)
+        | .tenants[$c] = (.tenants[$t] | .uid = $u)' "$TOP/before" >"$TOP/state/tenants.json"
+    rm -r "$TOP/state/tenants/$BOB/locks"
+    run -0 sky-vm-run host-start
+    cp -p "$TOP/before" "$TOP/state/tenants.json"
+    userdel "$P-other"
+    says "tenant 'daemon' is not on this host: account 'daemon' has uid "
+    says "tenant '$P-carol' is not on this host: uid $uid of '$P-carol' is account '$P-other' here"
+    [ -d "$TOP/state/tenants/$BOB/locks" ]
+    [ ! -e "$TOP/state/tenants/$P-carol" ] && [ ! -e "$TOP/state/tenants/daemon" ]
+}
+
 @test "keys have names, one line each, and what is none is refused" {
     sky-shell tenant key add "$BOB" desk <"$TOP/two.pub"
     run -0 sky-shell tenant key list "$BOB"
@@ -229,6 +246,47 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
     says "of the configuration"
 }
 
+@test "a backup brings tenants, their keys and repositories to a new computer" {
+    local uid kept=(tenants.json authorized_keys records keys "tenants/$BOB/repos")
+    sky-shell tenant key add "$BOB" laptop "$TOP/one.pub"
+    uid=$(id -u "$BOB")
+    setpriv --reuid "$BOB" --regid "$BOB" --init-groups git init -q --bare "$TOP/state/tenants/$BOB/repos/infra.git"
+    run -69 "$SKY_SOURCE/libexec/backup" "$SKY_CONFIG" "$TOP" 2
+    says "is it mounted?"
+    mkdir "$TOP/backups" && touch "$TOP/backups/skyflake-backup"
+    "$SKY_SOURCE/libexec/backup" "$SKY_CONFIG" "$TOP/backups" 2
+    mkdir "$TOP/kept"
+    (cd "$TOP/state" && cp -a --parents "${kept[@]}" "$TOP/kept")
+    cp "$SKY_CONFIG" "$TOP/kept/"
+    sky-vm-run host-setup --undo --data
+    # There, with the same configuration:
+    mkdir -p "${SKY_CONFIG%/*}" && cp "$TOP/kept/config.json" "$SKY_CONFIG"
+    sky-vm-run storage init >/dev/null
+    sky-vm-run host-setup
+    run -75 "$SKY_SOURCE/libexec/restore" "$SKY_CONFIG" "$TOP/backups/"n1-*
+    says "tenant '$BOB' has no directory yet"
+    sky-vm-run host-start
+    "$SKY_SOURCE/libexec/restore" "$SKY_CONFIG" "$TOP/backups/"n1-*
+    for each in "${kept[@]}"; do diff -r "$TOP/kept/$each" "$TOP/state/$each"; done
+    [ "$(id -u "$BOB")" = "$uid" ]
+    [ "$(stat -c %U "$TOP/state/tenants/$BOB/repos/infra.git/HEAD")" = "$BOB" ]
+    [ "$(wc -l <"/run/$P-host/keys/$BOB")" = 1 ]
+}
+
+@test "--undo refuses while machines run that it can not stop, and changes nothing" {
+    [ ! -d /run/systemd/system ] || skip "systemd is here and stops them: test/host-vm"
+    setpriv --reuid "$(jq .machine_uids.first "$SKY_CONFIG")" --clear-groups sleep 1000 3>&- &
+    machine=$!
+    until [ "$(stat -c %u "/proc/$machine")" != 0 ]; do sleep 0.1; done
+    before=$(traces)
+    run sky-vm-run host-setup --undo
+    kill "$machine"
+    wait "$machine" || true
+    [ "$status" = 75 ]
+    says "machines run here"
+    [ "$(traces)" = "$before" ]
+}
+
 @test "--undo leaves data and configuration, and the host comes back with them" {
     owner=$(stat -c %u "$TOP/state/cache")
     data=$(find "$TOP/state" | sort)
@@ -250,6 +308,16 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
     says "holds nothing of Skyflake's"
     [ "$(cat "$TOP/photos/one")" = dear ]
     [ "$(traces)" = "$before" ]
+}
+
+@test "--undo --data says what it could not remove, and goes on once it can" {
+    mkdir "$TOP/state/vm/mounted"
+    mount -t tmpfs none "$TOP/state/vm/mounted"
+    run sky-vm-run host-setup --undo --data
+    umount "$TOP/state/vm/mounted"
+    [ "$status" = 71 ]
+    says "cannot remove all of '$TOP/state/vm': Device or resource busy"
+    [ -e "$SKY_CONFIG" ]
 }
 
 @test "--undo --data leaves nothing" {

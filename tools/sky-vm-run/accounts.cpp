@@ -105,6 +105,28 @@ bool with_systemd() {
     return std::filesystem::exists("/run/systemd/system");
 }
 
+std::optional<std::string> clash_of(const HostAccount& account) {
+    if (!account.uid) {
+        return std::nullopt;
+    }
+    if (const auto there = find_account(account.name)) {
+        return there->uid == *account.uid
+                   ? std::nullopt
+                   : std::optional(fmt::format("account '{}' has uid {} here, and {} in the "
+                                               "configuration (give the tenant another name)",
+                                               account.name, there->uid, *account.uid));
+    }
+    std::vector<char> buffer(16384);
+    passwd entry{};
+    passwd* found = nullptr;
+    if (::getpwuid_r(*account.uid, &entry, buffer.data(), buffer.size(), &found) != 0 ||
+        found == nullptr) {
+        return std::nullopt;
+    }
+    return fmt::format("uid {} of '{}' is account '{}' here (keep others out of 'tenant_uids')",
+                       *account.uid, account.name, entry.pw_name);
+}
+
 void make_accounts(const Config& config, const std::string& group,
                    const std::vector<HostAccount>& accounts, Steps& steps) {
     if (!has_group(group)) {
@@ -113,16 +135,13 @@ void make_accounts(const Config& config, const std::string& group,
         });
     }
     for (const auto& account : accounts) {
-        const auto there = find_account(account.name);
-        if (!there) {
+        if (const auto why = clash_of(account)) {
+            fail(ExitCode::kConfig, "{}", *why);
+        }
+        if (!find_account(account.name)) {
             steps.step(fmt::format("make account {}{}", account.name,
                                    account.uid ? fmt::format(" ({})", *account.uid) : ""),
                        [&] { add(config, group, account); });
-        } else if (account.uid && there->uid != *account.uid) {
-            fail(ExitCode::kConfig,
-                 "account '{}' has uid {} here, and {} in the configuration (give the tenant "
-                 "another name)",
-                 account.name, there->uid, *account.uid);
         }
     }
 }

@@ -32,8 +32,12 @@ void run_program(const std::string& name, const std::vector<std::string>& argume
 /// Whether systemd is pid 1 here.
 [[nodiscard]] bool with_systemd();
 
-/// Makes the tenants' group and each account that is not there. Error(kConfig) for an account that
-/// is there with another uid than the configuration's.
+/// Why an account can not be had on this host, in a sentence: somebody else has its name or its
+/// uid.
+[[nodiscard]] std::optional<std::string> clash_of(const HostAccount& account);
+
+/// Makes the tenants' group and each account that is not there. Error(kConfig) for one that
+/// clash_of tells of.
 void make_accounts(const Config& config, const std::string& group,
                    const std::vector<HostAccount>& accounts, Steps& steps);
 

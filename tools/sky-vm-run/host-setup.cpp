@@ -218,19 +218,17 @@ int set_up(const Path& file, bool dry_run) {
     return 0;
 }
 
+bool machines_run(const Config& config) {
+    return !processes_of(config.machine_uid_first, config.machine_uid_count).empty();
+}
+
 void end_machines(const Config& config, Steps& steps) {
-    const auto living = [&] {
-        return processes_of(config.machine_uid_first, config.machine_uid_count).size();
-    };
-    if (living() == 0) {
+    if (!machines_run(config)) {
         return;
-    }
-    if (!with_systemd()) {
-        fail(ExitCode::kBusy, "machines run here (stop them first)");
     }
     steps.step("shut down the machines that run here", [&] {
         run_program("systemctl", {"stop", config.prefix + "-vm-*.service"});
-        if (living() != 0) {
+        if (machines_run(config)) {
             fail(ExitCode::kBusy, "machines still run here (sky-vm-run list shows them)");
         }
     });
@@ -250,7 +248,9 @@ void remove_file(const HostFile& file, Steps& steps) {
 }
 
 void remove_units(const HostPlan& plan, Steps& steps) {
-    for (auto name = plan.enabled.rbegin(); name != plan.enabled.rend(); ++name) {
+    auto names = plan.enabled;
+    names.insert(names.end(), plan.offered.begin(), plan.offered.end());
+    for (auto name = names.rbegin(); name != names.rend(); ++name) {
         if (there("/etc/systemd/system" / Path(*name))) {
             steps.step(fmt::format("disable {}", *name), [&] {
                 run_program("systemctl", {"-q", "disable", "--now", *name});
@@ -284,9 +284,13 @@ void remove_data(const Config& config, Steps& steps) {
     }
     if (there(config.state)) {
         steps.step(fmt::format("remove all data in {}", config.state.string()), [&] {
+            // The marker last: without it what is left could not be undone by the same words.
             for (const auto& entry : std::filesystem::directory_iterator(config.state)) {
-                remove_tree(entry.path());
+                if (entry.path() != State(config).marker()) {
+                    remove_tree_whole(entry.path());
+                }
             }
+            ::unlink((config.state / "storage.json").c_str());
             ::rmdir(config.state.c_str()); // stays where it is a mount
         });
     }
@@ -306,6 +310,10 @@ int undo(const Path& file, const HostSetupOptions& options) {
     if (options.data) {
         need_ours(config);
     }
+    if (!with_systemd() && machines_run(config)) {
+        fail(ExitCode::kBusy, "machines run here, and there is no systemd to stop them (stop them "
+                              "first; nothing was changed)");
+    }
     const HostPlan plan = plan_host(config);
     for (const auto& each : plan.files) { // the door first
         remove_file(each, steps);
@@ -317,7 +325,7 @@ int undo(const Path& file, const HostSetupOptions& options) {
     }
     if (const auto link = keys_link(config); there(link)) {
         steps.step(fmt::format("remove {}", link.parent_path().string()),
-                   [&] { remove_tree(link.parent_path()); });
+                   [&] { remove_tree_whole(link.parent_path()); });
     }
     steps.step("take the network's rules away", [&] {
         if (Command(config.tool("sky-net-setup"))

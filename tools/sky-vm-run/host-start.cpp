@@ -6,6 +6,7 @@
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 #include <sky/json.hpp>
+#include <sky/log.hpp>
 #include <sky/privilege.hpp>
 #include <sky/state.hpp>
 
@@ -170,6 +171,16 @@ std::vector<HostAccount> added_accounts(const Config& config) {
     return accounts;
 }
 
+/// An added tenant who can not have the account here stays away from this host; nobody else does.
+void leave_out(Config& config) {
+    for (const auto& account : added_accounts(config)) {
+        if (const auto why = clash_of(account)) {
+            log::error("tenant '{}' is not on this host: {}", account.name, *why);
+            config.tenants.erase(Tenant::parse(account.name));
+        }
+    }
+}
+
 void forget_tenant(const Config& config, const Tenant& name, Steps& steps) {
     if (config.tenants.contains(name)) {
         fail(ExitCode::kRefused, "'{}' is a tenant (sky-shell tenant rm {} first)", name.str(),
@@ -215,13 +226,15 @@ void end_limits(const Config& config, Steps& steps) {
     }
 }
 
-void host_start(const Config& config, const HostStartOptions& options) {
-    check_storage(config);
+void host_start(const Config& given, const HostStartOptions& options) {
+    check_storage(given);
+    Config config = given;
     Steps steps(options.dry_run);
     if (options.forget) {
         forget_tenant(config, Tenant::parse(*options.forget), steps);
         return;
     }
+    leave_out(config);
     if (const auto added = added_accounts(config); !added.empty()) {
         make_accounts(config, config.accounts.tenants, added, steps);
     }
