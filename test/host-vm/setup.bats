@@ -39,7 +39,7 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
             | .program_roots = [\"/usr\", \"/lib\", \"/lib64\", \"/srv/sky/virtiofsd\"]" /etc/skyflake/config.json >/root/config
         cat /root/config >/etc/skyflake/config.json
         sky-vm-run doctor >&2
-        for unit in host reconcile gc; do systemd-analyze verify --man=no "/etc/systemd/system/sky-$unit.service"; done
+        for unit in host reconcile gc backup; do systemd-analyze verify --man=no "/etc/systemd/system/sky-$unit.service"; done
         systemctl is-active --quiet sky-host sky-reconcile sky-gc.timer'
     run -0 vm 'sky-vm-run host-setup 2>&1'
     says 'nothing to do'

@@ -343,3 +343,16 @@ effective() { # USER
         sed -nE 's#.*\$\{CMAKE_SOURCE_DIR\}/([A-Za-z0-9._/-]+).*#\1#p' "$root"/{,cmake/,lib/,tools/*/}*{CMakeLists.txt,.cmake} 2>/dev/null)
     [ "$found" -ge 8 ]
 }
+
+@test "nixos: the lock file pins every input of the flake, and what microvm.nix needs" {
+    mkdir flake
+    cp "$BATS_TEST_DIRNAME"/../../flake.{nix,lock} flake/
+    metadata() { nix --store "$PWD/store" --extra-experimental-features 'nix-command flakes' flake metadata "path:$PWD/flake" --json \
+        --offline --no-update-lock-file; }
+    metadata | jq -e '.locks.nodes | keys == ["microvm", "nixpkgs", "root", "spectrum"] and .microvm.inputs.nixpkgs == ["nixpkgs"]
+        and all(del(.root)[]; .locked | (.rev | length == 40) and (.narHash | startswith("sha256-")))'
+    mkdir other
+    sed -i "s#^  inputs = {#&\n    more = { url = \"path:$PWD/other\"; flake = false; };#" flake/flake.nix
+    run ! metadata
+    [[ $output == *"requires lock file changes"* ]]
+}
