@@ -16,6 +16,16 @@ config() { # HOST
     jq '.program_roots = ["/nix/store/virtiofsd", "/nix/store/glibc"]' "$GOLDEN/$1/config.json"
 }
 
+@test "nixos: what is judged here, and the handbook's page of options, are the module's as it is now" {
+    local root=$BATS_TEST_DIRNAME/../..
+    # Evaluation takes a whole nixpkgs. Without one: the sources are those that it was of.
+    diff "$GOLDEN/sources" <("$root/test/lib/module-sources") || { echo "(test/drift-host --accept NIXPKGS)" && return 1; }
+    diff "$root/doc/options.md" <("$root/doc/options" "$GOLDEN/reference/options.json")
+    [ "$(grep -c '^## `skyflake\.' "$root/doc/options.md")" -gt 100 ]
+    # Each has a type, a description and an example.
+    jq -e 'all(.[]; (.description | length > 10) and (.type | length > 2) and .example != null)' "$GOLDEN/reference/options.json"
+}
+
 @test "nixos: every key of the tools' configuration is the module's" {
     # What is a word of the schema, and no key.
     local values=' bridge directory fenced global leased qemu redeploy refuse restart rollback routed sky skyflake stop vlan vxlan warn '
