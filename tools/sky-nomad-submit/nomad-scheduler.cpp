@@ -7,6 +7,7 @@
 #include <sky/registry.hpp>
 
 #include <algorithm>
+#include <future>
 #include <nlohmann/json.hpp>
 
 namespace sky::submit {
@@ -17,6 +18,10 @@ using std::chrono::seconds;
 
 constexpr seconds kSlack{60};
 constexpr std::size_t kStateMost = std::size_t{64} << 10;
+/// What Allocation::of() reads.
+const std::vector<std::string_view> kOfAllocations{"ID",          "JobID",         "Namespace",
+                                                   "NodeName",    "DesiredStatus", "ClientStatus",
+                                                   "CreateIndex", "JobVersion",    "TaskStates"};
 
 std::string text_of(const Json& object, const char* key) {
     const auto at = object.find(key);
@@ -148,25 +153,38 @@ Outcome NomadScheduler::restart(const MachinePath& path, const Watch& watch) {
                   watch);
 }
 
-Json NomadScheduler::jobs(const std::string& name_space) {
-    Json out = nomad().get("jobs", {{"namespace", name_space}, {"meta", "true"}});
-    std::erase_if(out.get_ref<Json::array_t&>(), [](const Json& job) { // the operator's own
-        const auto meta = job.find("Meta");
-        return !nomad::tenant_of_namespace(text_of(job, "Namespace")) || meta == job.end() ||
-               !meta->is_object() || !meta->contains("sky_spec");
-    });
+/// Ours: an operator may have others there.
+void NomadScheduler::each_job(const std::string& name_space,
+                              const std::function<void(const Json&)>& f) {
+    nomad().each("jobs", {{"namespace", name_space}, {"meta", "true"}},
+                 {"ID", "Namespace", "Stop", "Meta"}, [&](const Json& job) {
+                     const auto meta = job.find("Meta");
+                     if (nomad::tenant_of_namespace(text_of(job, "Namespace")) &&
+                         meta != job.end() && meta->is_object() && meta->contains("sky_spec")) {
+                         f(job);
+                     }
+                 });
+}
+
+std::vector<Allocation> NomadScheduler::placed(const std::string& name_space) {
+    std::vector<Allocation> out;
+    nomad().each("allocations", {{"namespace", name_space}}, kOfAllocations,
+                 [&](const Json& each) { out.push_back(Allocation::of(each)); });
     return out;
 }
 
 std::vector<MachineState> NomadScheduler::list(const std::optional<Tenant>& tenant) {
     const std::string where = tenant ? nomad::namespace_of(*tenant) : "*";
+    auto coming = std::async(std::launch::async, [&] { return placed(where); });
+    std::vector<Json> jobs;
+    each_job(where, [&](const Json& job) { jobs.push_back(job); });
+    const Registry registry = load_registry(config_.shared);
     std::map<std::string, std::vector<Allocation>> by_job;
-    for (auto& each : allocations_of(nomad().get("allocations", {{"namespace", where}}))) {
+    for (auto& each : coming.get()) {
         by_job[each.name_space + "/" + each.job].push_back(std::move(each));
     }
-    const Registry registry = load_registry(config_.shared);
     std::vector<MachineState> out;
-    for (const Json& job : jobs(where)) {
+    for (const Json& job : jobs) {
         const auto path = MachinePath::parse_joined(text_of(job, "ID"));
         const auto& mine = by_job[text_of(job, "Namespace") + "/" + text_of(job, "ID")];
         out.push_back(nomad_state(job, newest(mine), said(path), home_of(registry, path)));
@@ -177,16 +195,15 @@ std::vector<MachineState> NomadScheduler::list(const std::optional<Tenant>& tena
 /// Of one call. What Nomad has a job for it keeps up; where, and how well, does not matter here.
 std::vector<MachineState> NomadScheduler::overview() {
     std::vector<MachineState> out;
-    for (const Json& job : jobs("*")) {
+    each_job("*", [&](const Json& job) {
         out.push_back(nomad_state(job, nullptr, std::nullopt, std::nullopt));
-    }
+    });
     return out;
 }
 
 std::set<MachinePath> NomadScheduler::watched(const Tenant& tenant) {
     std::set<MachinePath> out;
-    for (const auto& each :
-         allocations_of(nomad().get("allocations", {{"namespace", nomad::namespace_of(tenant)}}))) {
+    for (const auto& each : placed(nomad::namespace_of(tenant))) {
         if (each.wanted == "run" && (each.state == "running" || each.state == "pending")) {
             out.insert(MachinePath::parse_joined(each.job));
         }

@@ -56,7 +56,8 @@ class NomadScheduler : public Scheduler {
         return {{"namespace", nomad::namespace_of(path.tenant)}};
     }
     std::string job_path(const MachinePath& path) { return "job/" + http::escaped(path.joined()); }
-    Json jobs(const std::string& name_space);
+    void each_job(const std::string& name_space, const std::function<void(const Json&)>& f);
+    std::vector<Allocation> placed(const std::string& name_space);
     std::vector<Allocation> allocations(const MachinePath& path);
     std::optional<std::string> said_text(const MachinePath& path) const;
     std::optional<MachineState> said(const MachinePath& path) const;

@@ -13,7 +13,10 @@
 #include <sky/state.hpp>
 
 #include <chrono>
+#include <deque>
 #include <fcntl.h>
+#include <functional>
+#include <future>
 #include <grp.h>
 #include <nlohmann/json.hpp>
 #include <pwd.h>
@@ -24,6 +27,7 @@ namespace sky::submit {
 namespace {
 
 constexpr std::chrono::minutes kEnsureMost{30};
+constexpr std::size_t kAtOnce = 8; ///< tenants
 
 /// Becomes the tenant as login would, groups too: sudo's rule names the tenants' group.
 void become(const Tenant& tenant, uid_t uid) {
@@ -40,21 +44,16 @@ void become(const Tenant& tenant, uid_t uid) {
     }
 }
 
-int ensure_as(const Config& config, const Tenant& tenant, uid_t uid, bool dry_run) {
+/// A process of its own that does `work`, whose result is its exit code.
+template <typename F>
+Child aside(const F& work) {
     const pid_t pid = ::fork(); // no thread has been started yet
     if (pid < 0) {
         fail_errno("cannot fork");
     }
     if (pid == 0) {
         try {
-            become(tenant, uid);
-            const Fd null = open_file("/dev/null", O_RDWR);
-            Command shell(config.tool("sky-shell"));
-            shell.args({"--config", config.file.string(), "ensure"});
-            if (dry_run) {
-                shell.arg("--dry-run");
-            }
-            shell.cwd("/").in(null.get()).out(null.get()).exec();
+            ::_exit(work());
         } catch (const Error& e) {
             log::error("{}", e.what());
             ::_exit(code(e.code()));
@@ -62,12 +61,50 @@ int ensure_as(const Config& config, const Tenant& tenant, uid_t uid, bool dry_ru
             ::_exit(code(ExitCode::kBug));
         }
     }
-    Child child(pid, false);
-    const auto result = child.wait_for(kEnsureMost);
-    if (!result) {
-        fail(ExitCode::kBusy, "ensure of '{}' takes too long", tenant.str());
+    return Child(pid, false);
+}
+
+Child ensure_as(const Config& config, const Tenant& tenant, uid_t uid, bool dry_run) {
+    return aside([&]() -> int {
+        become(tenant, uid);
+        const Fd null = open_file("/dev/null", O_RDWR);
+        Command shell(config.tool("sky-shell"));
+        shell.args({"--config", config.file.string(), "ensure"});
+        if (dry_run) {
+            shell.arg("--dry-run");
+        }
+        shell.cwd("/").in(null.get()).out(null.get()).exec();
+    });
+}
+
+/// All tenants, some at a time. False: some did not end well.
+bool ensure_all(const Config& config, bool dry_run) {
+    bool good = true;
+    std::deque<std::pair<Tenant, Child>> under_way;
+    const auto wait_for_oldest = [&] {
+        auto& [tenant, child] = under_way.front();
+        const auto result = child.wait_for(kEnsureMost);
+        if (!result) {
+            log::error("{}: ensure takes too long", tenant.str());
+        }
+        good = result == 0 && good;
+        under_way.pop_front();
+    };
+    for (const auto& [tenant, entry] : config.tenants) {
+        if (under_way.size() == kAtOnce) {
+            wait_for_oldest();
+        }
+        try {
+            under_way.emplace_back(tenant, ensure_as(config, tenant, entry.uid, dry_run));
+        } catch (const Error& e) { // one tenant must not hide the others
+            log::error("{}: {}", tenant.str(), e.what());
+            good = false;
+        }
     }
-    return *result;
+    while (!under_way.empty()) {
+        wait_for_oldest();
+    }
+    return good;
 }
 
 Records::All all_records(const Config& config) {
@@ -78,9 +115,27 @@ Records::All all_records(const Config& config) {
     return all;
 }
 
-int repair(const Config& config, bool dry_run) {
+std::vector<Repair> plan_now(const Config& config, Scheduler& scheduler) {
+    auto seen = std::async(std::launch::async, [&] { return scheduler.overview(); });
+    const auto records = all_records(config);
+    return plan_repairs(records, seen.get());
+}
+
+/// Looks while the tenants' own is under way. Where all is well by then nothing is left to do;
+/// where not, what they did is waited for, and looked at.
+int repair(const Config& config, bool dry_run, const std::function<void()>& wait) {
     const auto scheduler = make_scheduler(config);
-    const auto plan = plan_repairs(all_records(config), scheduler->overview());
+    std::vector<Repair> plan;
+    try {
+        plan = plan_now(config, *scheduler);
+    } catch (const Error&) {
+        wait();
+        throw;
+    }
+    wait();
+    if (!plan.empty()) {
+        plan = plan_now(config, *scheduler);
+    }
     Caller root;
     root.root = true;
     const Desk desk{.config = config, .scheduler = *scheduler, .caller = root};
@@ -116,17 +171,10 @@ int reconcile(const Config& config, bool dry_run) {
         fail(ExitCode::kRefused, "reconcile is for root");
     }
     check_storage(config);
-    bool failed = false;
-    for (const auto& [tenant, entry] : config.tenants) {
-        try {
-            failed = ensure_as(config, tenant, entry.uid, dry_run) != 0 || failed;
-        } catch (const Error& e) { // one tenant must not hide the others
-            log::error("{}: {}", tenant.str(), e.what());
-            failed = true;
-        }
-    }
+    Child ensured = aside([&] { return ensure_all(config, dry_run) ? 0 : 1; });
     static_cast<void>(cross(config, config.accounts.deploy, "sky-nomad-submit", "reconcile"));
-    const int result = repair(config, dry_run);
+    bool failed = false;
+    const int result = repair(config, dry_run, [&] { failed = ensured.wait() != 0; });
     if (!dry_run) {
         failed = !settle_accounts(config) || failed;
     }

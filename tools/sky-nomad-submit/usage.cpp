@@ -9,6 +9,7 @@
 #include <sky/lock.hpp>
 #include <sky/log.hpp>
 #include <sky/registry.hpp>
+#include <sky/state.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -229,9 +230,9 @@ Used UsageBook::of_tenant(const Tenant& tenant, std::int64_t from, std::int64_t 
 
 std::vector<MachinePath> UsageBook::left_behind(const Tenant& tenant) const {
     std::vector<MachinePath> out;
-    const Records records(shared_);
+    const State state(shared_);
     each_account(shared_, tenant, [&](const MachinePath& path) {
-        if (!records.load(path)) {
+        if (!std::filesystem::exists(state.record(path))) {
             out.push_back(path);
         }
     });

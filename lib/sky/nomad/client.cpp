@@ -4,6 +4,7 @@
 #include <sky/fd.hpp>
 #include <sky/log.hpp>
 #include <sky/nomad/client.hpp>
+#include <sky/nomad/elements.hpp>
 
 #include <algorithm>
 #include <array>
@@ -53,6 +54,10 @@ std::string words(const http::Response& answer) {
     return fmt::format("{}: {}", answer.status, printable(text, 300));
 }
 
+[[noreturn]] void not_json(const std::string& path) {
+    fail(ExitCode::kUnavailable, "nomad answers '{}' with something that is not JSON", path);
+}
+
 /// Nomad repeats no keys and knows no cap of ours: what it says is data of the operator's cluster.
 Json parsed(const std::string& body, const std::string& path) {
     if (body.empty()) {
@@ -60,7 +65,7 @@ Json parsed(const std::string& body, const std::string& path) {
     }
     Json out = Json::parse(body, nullptr, false);
     if (out.is_discarded()) {
-        fail(ExitCode::kUnavailable, "nomad answers '{}' with something that is not JSON", path);
+        not_json(path);
     }
     return out;
 }
@@ -243,6 +248,16 @@ Json Client::get(const std::string& path, const Query& query) {
     const auto answer = ask({.path = path, .query = query});
     expect_good(answer, path);
     return parsed(answer.body, path);
+}
+
+void Client::each(const std::string& path, const Query& query,
+                  const std::vector<std::string_view>& keys,
+                  const std::function<void(const Json&)>& f) {
+    const auto answer = ask({.path = path, .query = query});
+    expect_good(answer, path);
+    if (!each_element(answer.body, keys, f)) {
+        not_json(path);
+    }
 }
 
 std::optional<Json> Client::find(const std::string& path, const Query& query) {

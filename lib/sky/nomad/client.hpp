@@ -10,6 +10,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -53,6 +54,9 @@ class Client {
 
     /// 404 is Error(kRefused).
     [[nodiscard]] Json get(const std::string& path, const Query& query = {});
+    /// Each object of a list, with but its members `keys`. `f` is called when all has come.
+    void each(const std::string& path, const Query& query,
+              const std::vector<std::string_view>& keys, const std::function<void(const Json&)>& f);
     /// 404 is nothing.
     [[nodiscard]] std::optional<Json> find(const std::string& path, const Query& query = {});
     /// Blocks until Nomad's index is beyond `index` (0: not at all) or `wait` has passed; neither
