@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <charconv>
 #include <csignal>
+#include <future>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -168,12 +169,14 @@ Running boot(const Vm& vm, const BootOrder& order, const BootHooks& hooks) {
     if (!guard || alive.guard->pid != sandbox.pid) {
         fail(ExitCode::kSystem, "the guard ended at once (see supervisor.log)");
     }
-    net_setup(vm, "up", spec, sandbox.pid);
+    // Both need the sandbox, and neither the other.
+    auto network = std::async(std::launch::async, [&] { net_setup(vm, "up", spec, sandbox.pid); });
     if (spec.store == Spec::Store::kVirtiofs) {
         const Held share = launch(vm, "share", "virtiofsd");
         share.let_go();
         wait_for_share(running, share.pid);
     }
+    network.get();
     running.guard = sandbox.pid;
     running.guard_start = alive.guard->start;
     running.begun = true;

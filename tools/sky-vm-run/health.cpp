@@ -85,7 +85,7 @@ void publish(const Vm& vm, const StateLine& line) {
     try {
         const auto file = vm.state.said(vm.path);
         make_directories(file.parent_path(), 02750); // of the group of states/, by its setgid bit
-        atomic_write(file, dump_json(line.json(false)) + "\n", {.mode = 0640});
+        atomic_write(file, dump_json(line.json(false)) + "\n", {.mode = 0640, .durable = false});
     } catch (const Error& e) {
         log::warn("what became of it is not to be seen elsewhere: {}", e.what());
     }
