@@ -23,7 +23,7 @@ class FakeHost : public Scheduler {
     bool away = false;                    ///< the host does not answer
     std::optional<Lack> lack;             ///< of room, if a host died
     int lacks = 1000;                     ///< so many times, then it has passed
-    std::map<MachinePath, Amount> beside; ///< who was named to it
+    std::map<MachinePath, Amount> beside; ///< who was named to it, with what was granted
     Placing placing;                      ///< of the last start
     bool sees = false;                    ///< what is ready can be seen without asking
     std::vector<std::string> calls;
@@ -63,9 +63,12 @@ class FakeHost : public Scheduler {
         watch(*now);
         return {.exit_code = now->state == "ready" ? 0 : 1, .last = now, .said = {}};
     }
-    std::optional<Lack> not_spared(const Spec& /*spec*/,
-                                   const std::map<MachinePath, Amount>& others) override {
-        beside = others;
+    std::optional<Lack> not_spared(const Spec& /*spec*/, const std::set<MachinePath>& coming,
+                                   const Granted& granted) override {
+        beside.clear();
+        for (const auto& each : coming) {
+            beside.emplace(each, granted(each).value());
+        }
         calls.emplace_back("spare");
         return lacks-- > 0 ? lack : std::nullopt;
     }
@@ -260,11 +263,15 @@ TEST_CASE("N+1: what no lost host leaves room for is refused, or warned of") {
     for (const auto& each : {path("alice", "two", "db"), path("bob", "two", "db")}) {
         site.records.prepare(each);
         site.records.save(each, other);
+        site.records.set_out(each);
         other.want_running = false; // the second takes no room
     }
     CHECK(site.order(Kind::kDeploy, rev('a')).code == 0);
     CHECK(site.host.calls == std::vector<std::string>{"spare", "start a"});
-    CHECK(site.host.beside.size() == 1);
+    CHECK(site.host.beside ==
+          std::map<MachinePath, Amount>{{path("alice", "two", "db"), other.granted}});
+    // The second was forgotten for that, and the one that was brought up is the scheduler's now.
+    CHECK(site.records.on_their_way() == std::set{path("alice", "two", "db")});
 
     // It is there already, and grows: only then it is asked.
     site.host.lack = {.text = "n1 must not die: mem_mib: asked 700, used 512, allowed 1000",

@@ -112,6 +112,7 @@ std::optional<Admitted> Deployer::reserved(Job& job, const Revision& rev, bool p
         if (!check_spare(job, out.spec, patient)) {
             return std::nullopt;
         }
+        records_.set_out(job.path);
     }
     job.record.granted = holds ? at_least(job.record.granted, out.granted) : out.granted;
     job.record.apart = out.asked_apart;
@@ -122,15 +123,22 @@ std::optional<Admitted> Deployer::reserved(Job& job, const Revision& rev, bool p
 /// N+1. A machine that is there already is not asked: it would not run better for it. False: not
 /// now, but perhaps soon.
 bool Deployer::check_spare(const Job& job, const Spec& spec, bool patient) {
-    std::map<MachinePath, Amount> others;
-    for (const auto& [tenant, entry] : config_.tenants) {
-        for (const auto& [path, record] : records_.of_tenant(tenant)) {
-            if (path != job.path && record.target() && record.granted.vcpu > 0) {
-                others.emplace(path, record.granted);
-            }
+    const auto granted = [&](const MachinePath& path) -> std::optional<Amount> {
+        const auto record =
+            config_.tenants.contains(path.tenant) ? records_.load(path) : std::nullopt;
+        const bool counts = record && record->target() && record->granted.vcpu > 0;
+        return counts ? std::optional(record->granted) : std::nullopt;
+    };
+    auto coming = records_.on_their_way();
+    coming.erase(job.path);
+    std::erase_if(coming, [&](const MachinePath& path) {
+        const bool over = !granted(path); // nobody brings it up any more
+        if (over) {
+            records_.arrived(path);
         }
-    }
-    const auto lack = scheduler_.not_spared(spec, others);
+        return over;
+    });
+    const auto lack = scheduler_.not_spared(spec, coming, granted);
     if (lack && config_.nomad->spare_refuses) {
         if (lack->passing && patient) {
             return false;
@@ -216,6 +224,7 @@ Verdict Deployer::came_up(Job& job, const Admitted& what, const Outcome& outcome
     job.record.granted = what.granted;
     job.record.note_good(what.spec.rev);
     save(job);
+    records_.arrived(job.path);
     const auto& addresses = outcome.last->address;
     const std::string address = addresses.empty() ? "" : addresses.front();
     const std::string host = outcome.last->host.value_or(config_.host);

@@ -13,6 +13,7 @@
 namespace sky::submit {
 namespace {
 
+constexpr const char* kOnTheirWay = ".on-their-way"; ///< no tenant's name
 constexpr std::size_t kRecordBytesMax = 65536;
 constexpr std::int64_t kAmountMost = std::int64_t{1} << 50;
 
@@ -216,6 +217,33 @@ std::filesystem::path Records::tenant_lock(const Tenant& tenant) const {
 
 std::filesystem::path Records::spare_lock() const {
     return state_ / "records" / ".spare.lock";
+}
+
+void Records::set_out(const MachinePath& path) const {
+    const auto directory = state_ / "records" / kOnTheirWay;
+    make_directories(directory, 0750);
+    atomic_write(directory / path.joined(), "", {.durable = false});
+}
+
+void Records::arrived(const MachinePath& path) const noexcept {
+    std::error_code gone;
+    std::filesystem::remove(state_ / "records" / kOnTheirWay / path.joined(), gone);
+}
+
+std::set<MachinePath> Records::on_their_way() const {
+    std::set<MachinePath> out;
+    std::error_code missing;
+    const auto directory = state_ / "records" / kOnTheirWay;
+    for (const auto& entry : std::filesystem::directory_iterator(directory, missing)) {
+        const auto name = entry.path().filename().string();
+        if (!name.starts_with('.')) { // a draft
+            out.insert(MachinePath::parse_joined(name));
+        }
+    }
+    if (missing && missing != std::errc::no_such_file_or_directory) {
+        fail(ExitCode::kIo, "cannot read '{}': {}", directory.string(), missing.message());
+    }
+    return out;
 }
 
 Records::All Records::of_repo(const Tenant& tenant, const Repo& repo) const {

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -87,6 +88,13 @@ class Records {
     [[nodiscard]] std::filesystem::path tenant_lock(const Tenant& tenant) const;
     /// Guards N+1: from looking at all that runs to writing what was granted. After the tenant's.
     [[nodiscard]] std::filesystem::path spare_lock() const;
+
+    /// Machines that were granted room, from before that is written in their record until they are
+    /// up: those for whom no scheduler may speak yet. Read and changed under spare_lock(), but for
+    /// arrived(). Not synced: who goes on after a power cut asks for room anew.
+    void set_out(const MachinePath& path) const;
+    void arrived(const MachinePath& path) const noexcept;
+    [[nodiscard]] std::set<MachinePath> on_their_way() const;
 
     using All = std::map<MachinePath, MachineRecord>;
     [[nodiscard]] All of_repo(const Tenant& tenant, const Repo& repo) const;

@@ -22,6 +22,9 @@ constexpr std::size_t kStateMost = std::size_t{64} << 10;
 const std::vector<std::string_view> kOfAllocations{"ID",          "JobID",         "Namespace",
                                                    "NodeName",    "DesiredStatus", "ClientStatus",
                                                    "CreateIndex", "JobVersion",    "TaskStates"};
+/// What rooms_of() reads.
+const std::vector<std::string_view> kOfRooms{
+    "ID", "JobID", "JobType", "Namespace", "NodeID", "ClientStatus", "AllocatedResources"};
 
 std::string text_of(const Json& object, const char* key) {
     const auto at = object.find(key);
@@ -76,8 +79,11 @@ Outcome NomadScheduler::start(const Spec& spec, const Placing& placing, const Wa
 /// With the machine's own left out: they make way for it.
 std::vector<Room> NomadScheduler::rooms(const MachinePath& without) {
     const Registry registry = load_registry(config_.shared);
-    auto out = rooms_of(nomad().get("nodes", {{"resources", "true"}}),
-                        nomad().get("allocations", {{"namespace", "*"}, {"resources", "true"}}));
+    const Json nodes = nomad().get("nodes", {{"resources", "true"}});
+    Json allocations = Json::array();
+    nomad().each("allocations", {{"namespace", "*"}, {"resources", "true"}}, kOfRooms,
+                 [&](const Json& each) { allocations.push_back(each); });
+    auto out = rooms_of(nodes, allocations);
     const std::string own = nomad::namespace_of(without.tenant) + "/" + without.joined();
     for (Room& room : out) {
         std::erase_if(room.machines, [&](const auto& each) { return each.second.job == own; });
@@ -94,10 +100,33 @@ std::vector<Room> NomadScheduler::rooms(const MachinePath& without) {
     return out;
 }
 
+/// Those for which Nomad looks for a place, or is about to.
+std::set<std::string> NomadScheduler::placeless() {
+    std::set<std::string> out;
+    for (const char* status : {"blocked", "pending"}) {
+        nomad().each("evaluations", {{"namespace", "*"}, {"status", status}},
+                     {"Namespace", "JobID"}, [&](const Json& each) {
+                         out.insert(text_of(each, "Namespace") + "/" + text_of(each, "JobID"));
+                     });
+    }
+    return out;
+}
+
+/// Each is asked before the next that a machine goes to: none is missed on its way.
 std::optional<Lack> NomadScheduler::not_spared(const Spec& spec,
-                                               const std::map<MachinePath, Amount>& others) {
-    const Registry registry = load_registry(config_.shared);
+                                               const std::set<MachinePath>& coming,
+                                               const Granted& granted) {
+    const auto looks = placeless();
     const auto all = rooms(spec.path);
+    const Registry registry = load_registry(config_.shared);
+    auto others = coming;
+    for (const auto& [joined, machine] : registry.machines) {
+        const auto path = MachinePath::parse_joined(joined);
+        if (looks.contains(nomad::namespace_of(path.tenant) + "/" + joined)) {
+            others.insert(path);
+        }
+    }
+    others.erase(spec.path);
     std::set<std::string> placed;
     for (const Room& room : all) {
         for (const auto& [id, machine] : room.machines) {
@@ -105,9 +134,12 @@ std::optional<Lack> NomadScheduler::not_spared(const Spec& spec,
         }
     }
     std::vector<Wanted> waiting;
-    for (const auto& [path, granted] : others) {
-        if (!placed.contains(nomad::namespace_of(path.tenant) + "/" + path.joined())) {
-            waiting.push_back({demand_of(config_, granted), home_of(registry, path)});
+    for (const auto& path : others) {
+        if (placed.contains(nomad::namespace_of(path.tenant) + "/" + path.joined())) {
+            continue;
+        }
+        if (const auto amount = granted(path)) {
+            waiting.push_back({demand_of(config_, *amount), home_of(registry, path)});
         }
     }
     const Wanted asked{demand_of(config_, spec), home_of(registry, spec.path)};

@@ -30,8 +30,8 @@ class NomadScheduler : public Scheduler {
     std::vector<MachineState> list(const std::optional<Tenant>& tenant) override;
     std::vector<MachineState> overview() override;
     std::set<MachinePath> watched(const Tenant& tenant) override;
-    std::optional<Lack> not_spared(const Spec& spec,
-                                   const std::map<MachinePath, Amount>& others) override;
+    std::optional<Lack> not_spared(const Spec& spec, const std::set<MachinePath>& coming,
+                                   const Granted& granted) override;
     int logs(const MachinePath& path, bool follow, std::int64_t lines) override;
     int connect(const MachinePath& path, const std::string& address, std::uint16_t port) override;
 
@@ -73,6 +73,7 @@ class NomadScheduler : public Scheduler {
                 const std::function<bool(const std::string&)>& sink);
     void follow_logs(const MachinePath& path, std::string alloc, Console console);
     std::optional<std::string> released(const MachinePath& path);
+    std::set<std::string> placeless();
     std::vector<Room> rooms(const MachinePath& without);
 
     const Config& config_;

@@ -94,10 +94,13 @@ class Scheduler {
     [[nodiscard]] virtual std::optional<MachineState> ready(const Spec& /*spec*/) {
         return std::nullopt;
     }
-    /// N+1: what lacks if the hosts could not take it once any one of them has died. `others`: what
-    /// the machines beside it that shall run were granted.
-    [[nodiscard]] virtual std::optional<Lack>
-    not_spared(const Spec& /*spec*/, const std::map<MachinePath, Amount>& /*others*/) {
+    /// What a machine that shall run was granted; nothing for one that shall not.
+    using Granted = std::function<std::optional<Amount>(const MachinePath&)>;
+    /// N+1: what lacks if the hosts could not take it once any one of them has died, beside what
+    /// runs, what waits for a place, and `coming`, of whom the scheduler may not know yet.
+    [[nodiscard]] virtual std::optional<Lack> not_spared(const Spec& /*spec*/,
+                                                         const std::set<MachinePath>& /*coming*/,
+                                                         const Granted& /*granted*/) {
         return std::nullopt;
     }
     /// `forget`: gives the registry entry back too; volumes are kept.
