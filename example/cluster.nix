@@ -1,11 +1,20 @@
 # Three Skyflake hosts as MicroVMs on the bridge virbr0: `nix run .#example1`, `.#example2`, `.#example3`, one terminal each.
 # Addresses 192.168.122.201 to .203, as libvirt's network `default` leaves them free.
 { instance }:
-{ config, lib, ... }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
+  make = pkgs.callPackage ../nixos-module/scripts { };
   address = n: "192.168.122.${toString (200 + n)}";
   host = n: "example${toString n}";
   self = host instance;
+  numbers = lib.range 1 3;
+  hosts = map host numbers;
+  osds = map (n: "${host n}:${toString (n - 1)}") numbers;
 in
 {
   microvm = {
@@ -17,7 +26,7 @@ in
         source = "/nix/store";
         mountPoint = "/nix/.ro-store";
       }
-      # Its keys and tokens, from ./keys beside you: the handbook's "Growing to a cluster" makes them.
+      # Its keys and tokens, in ./keys beside you.
       {
         proto = "9p";
         tag = "secrets";
@@ -40,8 +49,14 @@ in
         size = 20 * 1024;
       }
     ];
+    # The keys of all three, by whichever starts first.
     preStart = ''
-      mkdir -p keys/${self}
+      mkdir -p keys
+      (
+        ${pkgs.util-linux}/bin/flock 9
+        ${lib.getExe make.make-nomad} keys --servers "${toString hosts}"
+        ${lib.getExe make.make-ceph} keys --mons "${toString hosts}" --osds "${toString osds}"
+      ) 9> keys/.lock
       [ -e ${self}-osd.img ] || truncate -s 20G ${self}-osd.img
     '';
     interfaces = [
@@ -72,11 +87,7 @@ in
   skyflake = {
     enable = true;
     nodes = lib.listToAttrs (
-      map (n: lib.nameValuePair (host n) { address = address n; }) [
-        1
-        2
-        3
-      ]
+      map (n: lib.nameValuePair (host n) { address = address n; }) numbers
     );
     nomad = {
       enable = true;
@@ -86,19 +97,13 @@ in
       enable = true;
       fsid = "433a2193-4f8a-47a0-95d2-209d7ca2cca5";
       osds = lib.listToAttrs (
-        map
-          (
-            n:
-            lib.nameValuePair (toString (n - 1)) {
-              host = host n;
-              device = "/dev/vdb";
-            }
-          )
-          [
-            1
-            2
-            3
-          ]
+        map (
+          n:
+          lib.nameValuePair (toString (n - 1)) {
+            host = host n;
+            device = "/dev/vdb";
+          }
+        ) numbers
       );
       osdMemory = 1024;
     };
