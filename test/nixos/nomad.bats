@@ -266,3 +266,11 @@ ceph osd unset noout' ]
     [[ $output == *"n3: n3 has not booted again"* ]]
     run ! grep -q n4 "$log"
 }
+
+@test "nixos: doctor says which of Nomad's addresses does not answer" {
+    jq '.nomad.addresses += ["https://127.0.0.1:9"]' "$DIR/submit.json" >"$DIR/ports.json"
+    run -1 --separate-stderr sky-vm-run --config "$DIR/ports.json" doctor --json
+    [ "$(jq -r 'select(.check == "ports") | "\(.state) \(.text | split(": ")[0])"' <<<"$output")" = "good $NOMAD_ADDR
+warning https://127.0.0.1:9" ]
+    jq -r 'select(.check == "ports" and .state == "warning").way' <<<"$output" | grep -q 4647
+}

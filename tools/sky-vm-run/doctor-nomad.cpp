@@ -64,6 +64,23 @@ void check_token(const NomadConfig& nomad, const std::filesystem::path& file, bo
     }
 }
 
+/// Each address by itself: the tools are content with any one that answers.
+void check_ports(const NomadConfig& nomad, Findings& findings) {
+    Report report(findings, "ports");
+    for (const auto& address : nomad.addresses) {
+        NomadConfig one = nomad;
+        one.addresses = {address};
+        try {
+            static_cast<void>(nomad::Client(one, "", kPatience).get("status/leader"));
+            report.good(address);
+        } catch (const Error& e) {
+            report.warning(fmt::format("{}: {}", address, e.what()),
+                           "start the agent there; hosts need each other's 4646 and 4647, "
+                           "servers' 4648: look at the firewalls");
+        }
+    }
+}
+
 void check_lease(const Config& config, Findings& findings) {
     Report report(findings, "lease");
     if (held_lease(State(config).deadline())) {
@@ -80,6 +97,7 @@ void check_cluster(const Config& config, Findings& findings) {
     if (!config.nomad) {
         return;
     }
+    check_ports(*config.nomad, findings);
     Report report(findings, "nomad");
     try {
         nomad::Client client(*config.nomad, nomad::read_token(config.nomad->host_token), kPatience);

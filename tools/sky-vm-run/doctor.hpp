@@ -52,7 +52,7 @@ void check_host(const Config& config, Findings& findings);
 /// doctor-access.cpp: accounts, sudo, sshd, rules of the network. `sshd_config`: not the usual one.
 void check_access(const Config& config, const std::optional<std::string>& sshd_config,
                   Findings& findings);
-/// doctor-nomad.cpp: Nomad, tokens, lease; nothing on a single host.
+/// doctor-nomad.cpp: ports, Nomad, tokens, lease; nothing on a single host.
 void check_cluster(const Config& config, Findings& findings);
 
 struct DoctorOptions {
