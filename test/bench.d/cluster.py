@@ -1,4 +1,5 @@
 """Three hosts with Nomad, as test/lib/cluster makes them, and what Nomad alone needs for the same."""
+import glob
 import http.client
 import json
 import os
@@ -78,8 +79,8 @@ class Cluster(Host):
     def state(self, *parts):
         return os.path.join(self.dir, "shared", *parts)
 
-    def nomad(self):
-        return Nomad(self.dir, f"{self.net}.255.11")
+    def nomad(self, host="n1"):
+        return Nomad(self.dir, f"{self.net}.255.{10 + int(host[1:])}")
 
     def on(self, *command):
         """Seconds that a command takes on n1, and what it said."""
@@ -88,35 +89,134 @@ class Cluster(Host):
         return time.monotonic() - begin, said
 
     def push_refs(self, work, refs):
+        begin = time.monotonic()
         work.said = work.git("push", f"n1-alice:{work.repo}", *refs)
+        return time.monotonic() - begin
+
+    def configure(self, **settings):
+        """Sets keys of the hosts' configurations: TENANT's quota, and what is Nomad's."""
+        for file in glob.glob(f"{self.dir}/hosts/*/etc/config.json"):
+            with open(file, encoding="utf-8") as config:
+                all_of_it = json.load(config)
+            all_of_it["nomad"].update({key: value for key, value in settings.items() if key != "quota"})
+            all_of_it["tenants"][self.tenant]["quota"].update(settings.get("quota", {}))
+            with open(file, "w", encoding="utf-8") as config:  # in place: each host has its own bound over one path
+                json.dump(all_of_it, config)
 
     # --- from an accepted branch to the hypervisor -------------------------------------------------------------------
 
     def start(self, work, machine):
         """Seconds from the branch's change to the hypervisor's start, of a machine that is new."""
         self.push_refs(work, [f"main:{machine}"])
-        ref = self.state("tenants", self.tenant, "repos", f"{work.repo}.git", "refs", "heads", machine)
-        uid = self.registry(work)[machine]["uid"]
-        moved = os.stat(ref).st_mtime - (time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))
-        return first_of(lambda pid: os.stat(f"/proc/{pid}").st_uid == uid) - moved
+        return self.began(work, machine) - self.moved(work, machine)
 
-    def empty_job(self, number):
-        """Seconds from its registration to the start of a job that does nothing."""
-        command = ["/bin/sleep", f"300.{os.getpid()}{number}"]  # that no other has
+    def moved(self, work, machine):
+        """When the machine's branch was."""
+        ref = self.state("tenants", self.tenant, "repos", f"{work.repo}.git", "refs", "heads", machine)
+        return os.stat(ref).st_mtime - (time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))
+
+    def began(self, work, machine, after=0):
+        """When its hypervisor did, waited for."""
+        uid = self.registry(work)[machine]["uid"]
+        return first_of(lambda pid: os.stat(f"/proc/{pid}").st_uid == uid and begun(pid) > after)
+
+    @staticmethod
+    def register(nomad, number, **more):
+        """A job that does nothing, with a command that no other has."""
+        command = ["/bin/sleep", f"300.{os.getpid()}{number}"]
         task = {"Name": "nothing", "Driver": "raw_exec", "Config": {"command": command[0], "args": command[1:]},
-                "Resources": {"CPU": 100, "MemoryMB": 64}}
-        nomad = self.nomad()
-        moved = time.clock_gettime(time.CLOCK_BOOTTIME)
+                "Resources": {"CPU": 50, "MemoryMB": 16}}
         nomad.call("PUT", "jobs", {"Job": {"ID": f"bench-{number}", "Name": f"bench-{number}", "Type": "service",
-                                           "Datacenters": ["*"], "TaskGroups": [{"Name": "g", "Tasks": [task]}]}})
+                                           "Datacenters": ["*"], "TaskGroups": [{"Name": "g", "Tasks": [task]}], **more}})
+
+    @staticmethod
+    def empty_began(number, after=0):
+        command = ["/bin/sleep", f"300.{os.getpid()}{number}"]
 
         def is_it(pid):
             with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
-                return file.read().split("\0")[:2] == command
+                return file.read().split("\0")[:2] == command and begun(pid) > after
 
-        seconds = first_of(is_it) - moved
+        return first_of(is_it)
+
+    def empty_job(self, number):
+        """Seconds from its registration to the start of a job that does nothing."""
+        nomad = self.nomad()
+        moved = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self.register(nomad, number)
+        seconds = self.empty_began(number) - moved
         nomad.call("DELETE", f"job/bench-{number}")
         return seconds
+
+    # --- many in one push --------------------------------------------------------------------------------------------
+
+    def push_many(self, work, count):
+        """Seconds of a push of so many tiny machines, and those from their branches to the last hypervisor's start."""
+        machines = [f"t{n}" for n in range(1, count + 1)]
+        begin = time.monotonic()
+        for last in (False, False, True):  # on a computer that they bring to its limits one may need a second push
+            try:
+                self.push_refs(work, [f"main:{machine}" for machine in machines])
+                break
+            except SystemExit:
+                if last:
+                    raise
+        seconds = time.monotonic() - begin
+        last = max(self.began(work, machine) for machine in machines)
+        moved = min(self.moved(work, machine) for machine in machines)
+        self.push_refs(work, [f":{machine}" for machine in machines])
+        return seconds, last - moved
+
+    def empty_jobs(self, count):
+        """Seconds from the registration of so many empty jobs, some at a time, to the last one's start."""
+        numbers = range(1000, 1000 + count)
+        moved = time.clock_gettime(time.CLOCK_BOOTTIME)
+
+        def lane(first):
+            nomad = self.nomad()
+            for number in numbers[first::LANES]:
+                self.register(nomad, number)
+
+        with ThreadPoolExecutor(LANES) as pool:
+            list(pool.map(lane, range(LANES)))
+        last = max(self.empty_began(number) for number in numbers)
+        for number in numbers:
+            self.nomad().call("DELETE", f"job/bench-{number}")
+        return last - moved
+
+    # --- a host that is lost -----------------------------------------------------------------------------------------
+
+    def host_of(self, work, machine):
+        with open(self.state("states", self.tenant, work.repo, f"{machine}.json"), encoding="utf-8") as file:
+            return json.load(file)["host"]
+
+    def loss(self, work, machines):
+        """Seconds without a machine, and without an empty job, when the host dies that has both; not Nomad's leader."""
+        leader = self.nomad().call("GET", "status/leader").split(":")[0]
+        for machine in machines:
+            host = self.host_of(work, machine)
+            if leader != f"{self.net}.255.{10 + int(host[1:])}":
+                break
+        else:
+            raise SystemExit("bench: error: all machines are on the leader's host")
+        nomad = self.nomad("n2" if host == "n1" else "n1")
+        self.register(nomad, 2000, Affinities=[{"LTarget": "${node.unique.name}", "RTarget": host, "Operand": "=",
+                                                "Weight": 100}])
+        self.empty_began(2000)
+        if nomad.call("GET", "job/bench-2000/allocations")[0]["NodeName"] != host:
+            raise SystemExit(f"bench: error: the empty job is not on {host}")
+        gone = time.clock_gettime(time.CLOCK_BOOTTIME)
+        run([f"{SOURCE}/test/lib/cluster", "kill", self.dir, host])
+        empty = self.empty_began(2000, gone) - gone
+        ours = self.began(work, machine, gone) - gone
+        nomad.call("DELETE", "job/bench-2000")
+        run([f"{SOURCE}/test/lib/cluster", "start", self.dir, host])
+        end = time.monotonic() + START_LIMIT_S
+        while sum(node["Status"] == "ready" for node in nomad.call("GET", "nodes")) < 3:
+            if time.monotonic() > end:
+                raise SystemExit(f"bench: error: {host} does not come back")
+            time.sleep(0.5)
+        return ours, empty
 
     # --- a cluster with many jobs ------------------------------------------------------------------------------------
 
@@ -169,6 +269,23 @@ class Cluster(Host):
                     for line in work.git("ls-remote", f"n1-alice:{work.repo}", "refs/heads/*").splitlines()}
         line = json.dumps({"v": 1, "tenant": self.tenant, "repo": work.repo, "branches": branches})
         return self.on("sh", "-c", 'line=$1; shift; echo "$line" | "$@"', "sh", line, *self.submit, "status")
+
+    def refuse_big(self, work):
+        """Brings a machine that no host can take as far as its admission, which `admission` then asks for again."""
+        self.configure(spare="refuse")
+        subprocess.run(["git", "-C", work.path, "push", f"n1-alice:{work.repo}", "main:big"], check=False,
+                       stdin=subprocess.DEVNULL, capture_output=True)
+
+    def forget_big(self, work):
+        self.push_refs(work, [":big"])
+        self.configure(spare="warn")
+
+    def admission(self, work):
+        """Seconds until a machine is refused by quota and N+1, the last of what is asked."""
+        line = json.dumps({"v": 1, "tenant": self.tenant, "repo": work.repo, "machine": "big",
+                           "rev": work.git("rev-parse", "main").strip()})
+        return self.on("sh", "-c", 'line=$1; shift; echo "$line" | "$@" 2>&1 | grep -q "must not die"', "sh", line,
+                       *self.submit, "submit")[0]
 
     def reconcile(self):
         """Seconds of a reconcile that finds nothing to do, and the MiB of the largest process in it."""
