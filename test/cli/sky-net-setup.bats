@@ -195,7 +195,7 @@ c, _ = s.accept(); os.setgroups([]); os.setgid(64001); os.setuid(64001); c.senda
     down bob
     [ -z "$(links host)" ]
     [ "$(find "$dir/state/net" -type f -printf '%f ')" = "lock " ]
-    [ "$(host nft list tables)" = "table inet skn" ] # tenants stay guarded
+    [ "$(host nft list tables | tr "\n" " ")" = "table inet skn table netdev skn " ] # tenants stay guarded
     [ "$(host cat /proc/sys/net/ipv4/ip_forward)" = 0 ]
     net boundary --off
     [ -z "$(host nft list tables)" ]
@@ -256,7 +256,7 @@ c, _ = s.accept(); os.setgroups([]); os.setgid(64001); os.setuid(64001); c.senda
     play www
     host nft flush ruleset
     attach www
-    host nft list table bridge skn | grep -q sknt1x0
+    host nft list chain netdev skn sknt1x0
     ip -n "$n-www" link set eth0 up
     dhcp www
 }

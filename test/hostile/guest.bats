@@ -5,8 +5,13 @@
 load ../cli/net-lib
 
 # without FAMILY CHAIN PATTERN: the rules of that chain whose text begins so are gone, until the next `net boundary`.
+# Of "policy", what it drops that no rule accepts.
 without() {
     local handles
+    if [ "$3" = policy ]; then
+        host nft "chain $1 skn $2 { policy accept; }"
+        return
+    fi
     handles=$(host nft -a list chain "$1" skn "$2" | sed -nE "/^[[:space:]]*$3/ s/.* # handle //p")
     [ -n "$handles" ] || { echo "no such rule: $3" >&2; host nft -a list chain "$1" skn "$2" >&2; return 1; }
     local each
@@ -28,7 +33,7 @@ forged() {
     say word="after-$word"
     eventually heard "after-$word"
     run ! heard "$word-refused"
-    for chain in $chains; do without bridge "$chain" "$rule"; done
+    for chain in $chains; do without netdev "$chain" "$rule"; done
     say "$@" word="$word"
     eventually heard "$word"
     net boundary
@@ -37,19 +42,19 @@ forged() {
 @test "frames with another's MAC, a neighbour's or the gateway's address" {
     boot www db
     listen db eth0
-    forged mac from_tap 'iifname \. ether saddr' from=02:5f:00:00:00:77
-    forged gateway from_tap_ip 'iifname \. ip saddr' source=10.99.1.1
-    forged neighbour from_tap_ip 'iifname \. ip saddr' source=10.99.1.11
-    forged world from_tap_ip 'iifname \. ip saddr' source=198.51.100.1
-    forged nobody from_tap_ip 'iifname \. ip saddr' source=0.0.0.0
+    forged mac sknt1x0 '@ll,48,48 != ' from=02:5f:00:00:00:77
+    forged gateway sknt1x0 policy source=10.99.1.1
+    forged neighbour sknt1x0 policy source=10.99.1.11
+    forged world sknt1x0 policy source=198.51.100.1
+    forged nobody sknt1x0 policy source=0.0.0.0
 }
 
 @test "ARP that says who has the gateway's address, or a neighbour's" {
     boot www db
     listen db eth0
-    forged gateway "from_tap_arp from_tap" drop kind=arp source=10.99.1.1
-    forged neighbour "from_tap_arp from_tap" drop kind=arp source=10.99.1.11
-    forged sender "from_tap_arp from_tap" drop kind=arp sender=02:5e:0a:63:01:01
+    forged gateway sknt1x0 policy kind=arp source=10.99.1.1
+    forged neighbour sknt1x0 policy kind=arp source=10.99.1.11
+    forged sender sknt1x0 policy kind=arp sender=02:5e:0a:63:01:01
     # What it does: with the rule off the neighbour sends to the attacker what is for the gateway.
     gateway() { in_guest db ip neigh show 10.99.1.1 | grep -q "$1"; }
     in_guest db busybox nslookup db 10.99.1.1 >/dev/null # now it knows the gateway
@@ -58,8 +63,7 @@ forged() {
     say word=after-poison
     eventually heard after-poison
     gateway 02:5e:0a:63:01:01
-    without bridge from_tap_arp drop
-    without bridge from_tap drop
+    without netdev sknt1x0 policy
     poisoned() { say kind=arp source=10.99.1.1 word=poison && gateway "$(mac www)"; }
     eventually poisoned
 }
@@ -69,8 +73,8 @@ forged() {
     listen db eth0
     forged server from_tap_ip 'udp sport 67' ports=67:4000
     forged offer from_tap_ip 'udp dport 68' ports=4000:68
-    forged router from_tap_ip6 '(iifname|icmpv6 type \{)' kind=ipv6 to=33:33:00:00:00:01
-    forged tagged from_tap drop kind=vlan
+    forged router sknt1x0 policy kind=ipv6 to=33:33:00:00:00:01
+    forged tagged sknt1x0 policy kind=vlan
 }
 
 @test "the host's ports, at the gateway's address and its others" {
@@ -119,8 +123,6 @@ forged() {
     # An address of its own making, in its own subnet: no answer comes, and none goes out.
     in_guest www ip addr add 10.99.1.99/24 dev eth0
     run ! in_guest www curl -sS --max-time 1 --interface 10.99.1.99 http://198.51.100.1/
-    without bridge from_tap_ip 'iifname \. ip saddr'
-    without bridge from_tap_arp drop
-    without bridge from_tap drop
+    without netdev sknt1x0 policy
     [ "$(in_guest www curl -sS --max-time 5 --interface 10.99.1.99 http://198.51.100.1/)" = 198.51.100.2 ]
 }

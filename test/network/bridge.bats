@@ -18,7 +18,7 @@ load hosts
     forge a x ff:ff:ff:ff:ff:ff ff:ff:ff:ff:ff:ff
     sleep 0.5
     [ "$(cat "$dir/x.heard")" = ready ]
-    on 1 nft delete table bridge skw
+    on 1 nft delete table netdev skw
     hear b
     forge a b ff:ff:ff:ff:ff:ff ff:ff:ff:ff:ff:ff
     heard b >/dev/null

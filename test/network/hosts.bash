@@ -168,7 +168,7 @@ pings() { in_guest "$1" ping -n -q -c1 -W1 "${@:3}" "$(address "$2")" >/dev/null
 links() { on "$1" ip -o link | grep -oE ' skw[a-z][0-9x]+' | tr -d ' ' | sort -u; } # HOST
 leftovers() { # HOST: what a host has of ours
     links "$1"
-    on "$1" nft list tables | grep -v '^table inet skw$'
+    on "$1" nft list tables | grep -vE '^table (inet|netdev) skw$'
     on "$1" ip route show proto 83
     on "$1" ip -6 route show proto 83
     find "$dir/h$1/net" -type f ! -name lock

@@ -4,7 +4,7 @@
 load hosts
 
 routed='{"mode":"routed","ipv6":"fd99::/48"}'
-honest='honest-ip honest-ip6 tag-0 ' # a priority tag is taken off, as by every router
+honest='honest-ip honest-ip6 '
 
 router() { # HOST bird|frr: BGP with the two others, of the routes that have our number
     local h=$1 conf=$dir/h$1.router each
@@ -158,7 +158,7 @@ forgot() { ! knows "$1" "$2"; }
     done
     # The twin: without the rules, what a router passes on at all is heard.
     on 1 nft delete table inet skw
-    on 1 nft delete table arp skw
+    on 1 nft delete table netdev skw
     gateway=$(on 1 cat /sys/class/net/skwt1x0/address)
     on 1 sysctl -qw net.ipv4.conf.skwt1x0.rp_filter=0 net.ipv4.conf.all.rp_filter=0
     hear b

@@ -55,8 +55,8 @@ honest='honest-arp honest-ip honest-ip6 honest-nd '
     heard c >/dev/null
     run ! grep -v -e honest -e ready -e last "$dir/c.heard"
     # The twin: without the rules each of them is heard, but for what the guest's own kernel does not send.
-    on 1 nft delete table bridge skw
-    on 2 nft delete table bridge skw
+    on 1 nft delete table netdev skw
+    on 2 nft delete table netdev skw
     hear c
     forge a c ff:ff:ff:ff:ff:ff ff:ff:ff:ff:ff:ff # to all: forged MACs take c's place
     heard c >/dev/null

@@ -218,7 +218,8 @@ TEST_CASE("net: rules name each tap once, and nothing that was not validated", "
         granted("bob.infra.www", one(65535))};
     Config config = config_of();
     config.cluster = {"192.0.2.0/24", "2001:db8::/64"};
-    const std::string text = make_plan(config, machines).rules;
+    const Plan plan = make_plan(config, machines);
+    const std::string& text = plan.base;
     const auto set_line = [&](const std::string& name, const char* table = "table inet sky {") {
         const auto at = text.find("  set " + name + " ", text.find(table));
         REQUIRE(at != std::string::npos);
@@ -236,19 +237,22 @@ TEST_CASE("net: rules name each tap once, and nothing that was not validated", "
                                   "elements = { 2001:db8::/64 }; }");
     CHECK(set_line("egress6") == "  set egress6 { type ipv6_addr; flags interval; auto-merge; "
                                  "elements = { ::/0 }; }");
-    const char* bridges = "table bridge sky {";
-    CHECK(set_line("macs") == "  set macs { type ifname . ether_addr; }"); // none is routed
-    CHECK(set_line("macs", bridges) ==
-          "  set macs { type ifname . ether_addr; elements = { "
-          "\"skyt7x0\" . 02:5f:00:00:00:07, \"skyt7x1\" . 02:5f:01:00:00:07, "
-          "\"skyt65535x0\" . 02:5f:00:00:ff:ff }; }");
-    CHECK(set_line("addresses", bridges) ==
-          "  set addresses { type ifname . ipv4_addr; elements = { \"skyt7x0\" . 10.88.1.10, "
-          "\"skyt7x1\" . 10.89.1.10, \"skyt65535x0\" . 10.88.2.10 }; }");
     CHECK(has(text, "table inet sky\ndelete table inet sky\ntable inet sky {"));
-    CHECK(has(text, "table bridge sky\ndelete table bridge sky\ntable bridge sky {"));
-
-    CHECK_FALSE(has(make_plan(config_of(), {}).rules, "table bridge sky {"));
+    CHECK(has(text, "table netdev sky\ndelete table netdev sky\ntable netdev sky {"));
+    CHECK_FALSE(has(text, "skyt7x")); // ports are not in it, nor segments
+    for (const Bridge& bridge : plan.bridges) {
+        CHECK(has(plan.rules,
+                  fmt::format("add element inet sky same_bridge {{ \"{0}\" . \"{0}\" }}\n",
+                              bridge.name)));
+    }
+    REQUIRE(plan.guards.size() == 3);
+    const std::string& guard = plan.guards.at("skyt7x1");
+    CHECK(guard.starts_with("add chain netdev sky skyt7x1\nflush chain netdev sky skyt7x1\n"
+                            "delete chain netdev sky skyt7x1\n"));
+    CHECK(has(guard, "hook ingress device \"skyt7x1\" priority -300; policy drop;"));
+    CHECK(has(guard, "== 0x000000000000025f010000070800 @nh,96,32 0x0a59010a @th"));
+    CHECK(has(guard, "arp saddr ether 02:5f:01:00:00:07 arp saddr ip 10.89.1.10 accept"));
+    CHECK_FALSE(has(guard, "0x86dd")); // it has no IPv6
 }
 
 TEST_CASE("net: a configuration that can not be guarded is refused by its key", "[net]") {
@@ -373,8 +377,8 @@ TEST_CASE("net: a segment has what its mode needs", "[net]") {
     CHECK(plan.bridges[0].local == "192.0.2.1");
     CHECK(plan.bridges[0].peers == std::vector<std::string>{"192.0.2.2"});
     CHECK(plan.has_link("skyx1001"));
-    CHECK(has(plan.rules, "set nodes4 { type ipv4_addr; elements = { 192.0.2.1, 192.0.2.2 }; }"));
-    CHECK(has(plan.rules, "set vxlan_ports { type inet_service; elements = { 4789 }; }"));
+    CHECK(has(plan.base, "set nodes4 { type ipv4_addr; elements = { 192.0.2.1, 192.0.2.2 }; }"));
+    CHECK(has(plan.base, "set vxlan_ports { type inet_service; elements = { 4789 }; }"));
 
     CHECK(has(error_of(ExitCode::kRefused,
                        [&] { return granted_in(cluster_of(vxlan_of(1000, 1000)), facts); }),
@@ -396,10 +400,8 @@ TEST_CASE("net: a segment has what its mode needs", "[net]") {
     const MachineNet alone = granted_in(cluster_of(routed), {});
     const Plan routes = make_plan(cluster_of(routed), {alone});
     CHECK(routes.bridges[0].switch_name().empty());
-    CHECK(has(routes.rules, "set same_segment { type ipv4_addr . ipv4_addr; flags interval; "
-                            "elements = { 10.88.2.0/24 . 10.88.2.0/24 }; }"));
-    CHECK(has(routes.rules, "table arp sky {"));
-    CHECK_FALSE(has(routes.rules, "table bridge sky {"));
+    CHECK(routes.rules == "add element inet sky same_segment { 10.88.2.0/24 . 10.88.2.0/24 }\n"
+                          "add element inet sky gateways { 10.88.2.0/24 . 10.88.2.1 }\n");
 }
 
 TEST_CASE("net: machines elsewhere have names where their segment reaches", "[net]") {

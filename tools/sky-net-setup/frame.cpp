@@ -201,7 +201,7 @@ void add_ipv4(List& list, const Speaker& from, const Speaker& to, const std::str
     list.add("two VLAN tags", false, false, [&](const std::string& text) {
         return tagged(tagged(udp4(ends, from.address, to.address, 4000, 4000, text), 5), 6);
     });
-    list.add("VLAN tag 0", false, true, [&](const std::string& text) {
+    list.add("VLAN tag 0", false, false, [&](const std::string& text) {
         return tagged(udp4(ends, from.address, to.address, 4000, 4000, text), 0);
     });
     list.add("another protocol", false, false, [&](const std::string& text) {

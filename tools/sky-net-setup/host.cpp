@@ -3,6 +3,7 @@
 #include <sky-net-setup/firewall.hpp>
 #include <sky-net-setup/host.hpp>
 #include <sky-net-setup/link.hpp>
+#include <sky-net-setup/rules.hpp>
 #include <sky-net-setup/segment-links.hpp>
 #include <sky-net-setup/tap.hpp>
 #include <sky/error.hpp>
@@ -18,6 +19,24 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr std::size_t kMachineCap = 64 * 1024;
+constexpr std::size_t kStandsCap = 16U << 20U;
+constexpr const char* kStands = "stands";
+constexpr const char* kMark4 = "forwarding";
+constexpr const char* kSetting4 = "/proc/sys/net/ipv4/ip_forward";
+constexpr const char* kMark6 = "forwarding6";
+constexpr const char* kSetting6 = "/proc/sys/net/ipv6/conf/all/forwarding";
+
+/// What the segments of a plan need of the kernel.
+struct Forwarding {
+    explicit Forwarding(const Plan& plan) {
+        for (const Bridge& bridge : plan.bridges) {
+            ipv4 = ipv4 || bridge.served;
+            ipv6 = ipv6 || (bridge.served && !bridge.ipv6.empty());
+        }
+    }
+    bool ipv4 = false;
+    bool ipv6 = false;
+};
 
 std::string trimmed(std::string text) {
     text.erase(std::find(text.begin(), text.end(), '\n'), text.end());
@@ -128,28 +147,122 @@ void Host::sweep(const Plan& plan) const {
     }
 }
 
+bool Host::stands(const Plan& plan) const {
+    return read_file_if_exists(State(config_).net() / kStands, kStandsCap) == plan.base;
+}
+
+void Host::begin() const {
+    fs::remove(State(config_).net() / kStands);
+}
+
+void Host::end(const Plan& plan) const {
+    if (members().any()) {
+        atomic_write(State(config_).net() / kStands, plan.base, {.mode = 0600, .durable = false});
+    }
+}
+
+Members Host::members() const {
+    return Members(State(config_).net());
+}
+
+std::vector<MachineNet> Host::neighbours(const MachineNet& machine) const {
+    std::vector<MachineNet> result;
+    for (const Port& port : machine.ports) {
+        for (MachineNet& other : members().beside(port, machine.path, config_.prefix)) {
+            result.push_back(std::move(other));
+        }
+    }
+    return result;
+}
+
+void Host::join(const Plan& plan, const MachineNet& machine) const {
+    begin();
+    remember(machine);
+    connect(plan, plan.rules);
+    members().add(machine);
+    for (const Bridge& bridge : plan.bridges) {
+        if (bridge.served) {
+            ensure_dnsmasq(config_, bridge, true);
+        }
+    }
+}
+
+void Host::leave(const Plan& plan, const MachineNet& machine,
+                 const std::vector<Bridge>& was) const {
+    begin();
+    Links links;
+    std::string rules;
+    for (const Port& port : machine.ports) {
+        if (const auto link = links.find(port.outside); link && link->type == "tun") {
+            links.remove(port.outside);
+        }
+        rules += render_no_guard(config_.prefix, port.outside);
+    }
+    forget(machine.path);
+    members().remove(machine);
+    for (const Bridge& bridge : was) {
+        if (const Bridge* still = plan.find_bridge(bridge.name)) {
+            if (still->served) {
+                ensure_dnsmasq(config_, *still, true);
+            }
+            continue;
+        }
+        if (bridge.served) {
+            remove_dnsmasq(config_, bridge.name);
+        }
+        if (kind_of_link(bridge.uplink, config_.prefix) == LinkKind::kVxlan) {
+            links.remove(bridge.uplink);
+            rules += render_no_uplink(config_.prefix, bridge.uplink);
+        }
+        links.remove(bridge.name);
+        rules += render_no_segment(config_.prefix, bridge);
+    }
+    load_rules(rules);
+}
+
 void Host::converge(const Plan& plan, const std::set<std::string>& touched) const {
+    begin();
     sweep(plan);
     arrange(plan);
+    members().replace(plan.machines);
     for (const Bridge& bridge : plan.bridges) {
         if (bridge.served) {
             ensure_dnsmasq(config_, bridge, touched.contains(bridge.name));
         }
     }
+    end(plan);
 }
 
 void Host::arrange(const Plan& plan) const {
+    begin();
+    std::string rules = plan.base + plan.rules;
+    for (const auto& link : Links().all()) {
+        if (const auto guard = plan.guards.find(link.name); guard != plan.guards.end()) {
+            rules += guard->second;
+        }
+    }
+    connect(plan, rules);
+    const Forwarding wanted(plan);
+    if (!wanted.ipv4) {
+        forwarding(kMark4, kSetting4, false);
+    }
+    if (!wanted.ipv6) {
+        forwarding(kMark6, kSetting6, false);
+    }
+}
+
+void Host::connect(const Plan& plan, const std::string& rules) const {
     // The boundary stands before anything that it guards.
-    load_rules(plan.rules);
+    load_rules(rules);
     Links links;
     make_segments(links, plan);
-    const auto any = [&](auto&& is) {
-        return std::any_of(plan.bridges.begin(), plan.bridges.end(), is);
-    };
-    forwarding("forwarding", "/proc/sys/net/ipv4/ip_forward",
-               any([](const Bridge& b) { return b.served; }));
-    forwarding("forwarding6", "/proc/sys/net/ipv6/conf/all/forwarding",
-               any([](const Bridge& b) { return b.served && !b.ipv6.empty(); }));
+    const Forwarding wanted(plan);
+    if (wanted.ipv4) {
+        forwarding(kMark4, kSetting4, true);
+    }
+    if (wanted.ipv6) {
+        forwarding(kMark6, kSetting6, true);
+    }
 }
 
 void Host::make_taps(const MachineNet& machine, const Fd& netns) const {
@@ -190,6 +303,7 @@ void Host::attach(const MachineNet& machine, const Plan& plan, const Fd& netns) 
             }
             theirs.move(port.inside, home, port.outside);
         }
+        load_rules(plan.guards.at(port.outside));
         plug(links, port, *bridge);
     }
 }

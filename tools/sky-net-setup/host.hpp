@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <sky-net-setup/members.hpp>
 #include <sky-net-setup/plan.hpp>
 
 #include <sky/fd.hpp>
@@ -31,6 +32,19 @@ class Host {
     /// bridges whose dnsmasq reads its files again in any case.
     void converge(const Plan& plan, const std::set<std::string>& touched) const;
 
+    /// Whether all is as the last verb left it, whole, with what the configuration says now: then
+    /// a machine needs its neighbours alone to join or leave. Each change says begin(), and end()
+    /// when it has succeeded: whoever is killed in between, the next converge() mends.
+    [[nodiscard]] bool stands(const Plan& plan) const;
+    void begin() const;
+    void end(const Plan& plan) const;
+    /// The other machines of its segments.
+    [[nodiscard]] std::vector<MachineNet> neighbours(const MachineNet& machine) const;
+    /// What converge() would do for a machine that comes; `plan` is of its segments.
+    void join(const Plan& plan, const MachineNet& machine) const;
+    /// And for one that goes: `was` are its segments, `plan` is of those that others are on.
+    void leave(const Plan& plan, const MachineNet& machine, const std::vector<Bridge>& was) const;
+
     /// The part of it that guards and connects: rules, links, forwarding. Removes nothing and
     /// serves nobody.
     void arrange(const Plan& plan) const;
@@ -45,6 +59,8 @@ class Host {
 
   private:
     void sweep(const Plan& plan) const;
+    void connect(const Plan& plan, const std::string& rules) const;
+    [[nodiscard]] Members members() const;
     void forwarding(const char* mark_name, const char* setting, bool wanted) const;
     [[nodiscard]] std::filesystem::path file(const MachinePath& path) const;
     const Config& config_;

@@ -71,7 +71,11 @@ std::string Plan::describe() const {
                             m.path.text(), p.mac, p.address.str(), p.bridge, m.owner, p.queues);
         }
     }
-    return text + rules;
+    text += base + rules;
+    for (const auto& [link, guard] : guards) {
+        text += guard;
+    }
+    return text;
 }
 
 Plan make_plan(const Config& config, std::vector<MachineNet> machines, const Facts& facts,
@@ -93,10 +97,23 @@ Plan make_plan(const Config& config, std::vector<MachineNet> machines, const Fac
         }
     }
     Plan plan;
+    plan.base = render_rules(make_rules(config));
     for (auto& [name, bridge] : bridges) {
+        // In an order that does not hang on who asks.
+        std::sort(bridge.hosts.begin(), bridge.hosts.end(),
+                  [](const auto& a, const auto& b) { return a.address.value < b.address.value; });
+        std::sort(bridge.taps.begin(), bridge.taps.end());
+        plan.rules += render_segment(config.prefix, bridge);
+        if (bridge.served && !bridge.uplink.empty()) {
+            plan.guards[bridge.uplink] = render_uplink(config.prefix, bridge.uplink);
+        }
         plan.bridges.push_back(std::move(bridge));
     }
-    plan.rules = render_rules(make_rules(config, machines, plan.bridges));
+    for (const MachineNet& m : machines) {
+        for (const Port& p : m.ports) {
+            plan.guards[p.outside] = render_guard(config.prefix, p);
+        }
+    }
     plan.machines = std::move(machines);
     return plan;
 }

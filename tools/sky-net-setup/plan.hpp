@@ -111,7 +111,10 @@ struct Bridge {
 struct Plan {
     std::vector<Bridge> bridges; ///< by name
     std::vector<MachineNet> machines;
-    std::string rules; ///< for nft: replaces our tables in one transaction
+    std::string base;  ///< for nft: what the configuration alone says; replaces our tables
+    std::string rules; ///< and the segments: follows `base`, in the same transaction
+    /// Each link's own chains, to be put in their place while it is on the host.
+    std::map<std::string, std::string> guards;
 
     [[nodiscard]] const Bridge* find_bridge(std::string_view name) const;
     /// Whether it is a link that the plan makes, but for taps.

@@ -4,10 +4,9 @@
 #include <sky/error.hpp>
 
 #include <algorithm>
+#include <array>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-
-#include <algorithm>
 #include <set>
 
 namespace sky::net {
@@ -74,42 +73,6 @@ std::string pair_of(std::string_view one) {
     return fmt::format("{0} . {0}", one);
 }
 
-/// The sets that kTapChains and those around it look a tap up in.
-std::string tap_sets(const Rules& r, const std::vector<Rules::Tap>& taps) {
-    std::vector<std::string> macs;
-    std::vector<std::string> addresses;
-    std::vector<std::string> addresses6;
-    std::vector<std::string> targets;
-    for (const auto& tap : taps) {
-        macs.push_back(fmt::format("\"{}\" . {}", tap.name, tap.mac));
-        addresses.push_back(fmt::format("\"{}\" . {}", tap.name, tap.address.str()));
-        for (const std::string& address : tap.ipv6) {
-            addresses6.push_back(fmt::format("\"{}\" . {}", tap.name, address));
-            targets.push_back(fmt::format("\"{}\" . 0x{}", tap.name, ipv6_hex(address)));
-        }
-    }
-    std::string text = set_text("taps", "ifname", true, wildcards({r.prefix + "t"}));
-    text += set_text("macs", "ifname . ether_addr", false, macs);
-    text += set_text("addresses", "ifname . ipv4_addr", false, addresses);
-    text += set_text("addresses6", "ifname . ipv6_addr", false, addresses6);
-    text += "  set targets { typeof iifname . @th,64,128;";
-    if (!targets.empty()) {
-        text += fmt::format(" elements = {{ {} }};", fmt::join(targets, ", "));
-    }
-    return text + " }\n";
-}
-
-std::string arp_set(const std::vector<Rules::Tap>& taps) {
-    std::vector<std::string> arp;
-    for (const auto& tap : taps) {
-        // 0.0.0.0: a probe for a duplicate address, which tells nobody anything (RFC 5227).
-        for (const std::string& ip : {tap.address.str(), std::string("0.0.0.0")}) {
-            arp.push_back(fmt::format("\"{}\" . {} . {}", tap.name, tap.mac, ip));
-        }
-    }
-    return set_text("arp_senders", "ifname . ether_addr . ipv4_addr", false, arp);
-}
-
 std::string fresh_table(std::string_view family, const std::string& prefix) {
     return fmt::format("table {0} {1}\ndelete table {0} {1}\ntable {0} {1} {{\n", family, prefix);
 }
@@ -127,31 +90,9 @@ std::string inet_table(const Rules& r) {
         uids.push_back(fmt::format("{}-{}", r.added->first, r.added->second));
     }
     uids.push_back(fmt::format("{}-{}", r.machines_first, r.machines_last));
-    std::vector<std::string> same;
-    for (const std::string& name : r.bridges) {
-        same.push_back(pair_of("\"" + name + "\""));
-    }
-    std::vector<std::string> segments;
-    for (const Subnet& subnet : r.routed) {
-        segments.push_back(pair_of(subnet.str()));
-    }
-    std::vector<std::string> segments6;
-    for (const std::string& subnet : r.routed6) {
-        segments6.push_back(pair_of(subnet));
-    }
-    std::vector<std::string> gateways;
-    std::vector<std::string> gateways6;
-    for (const auto& tap : r.routed_taps) {
-        for (const std::string& address : tap.gateway) {
-            gateways.push_back(fmt::format("\"{}\" . {}", tap.name, address));
-        }
-        for (const std::string& address : tap.gateway6) {
-            gateways6.push_back(fmt::format("\"{}\" . {}", tap.name, address));
-        }
-    }
     std::string text = fresh_table("inet", r.prefix);
-    text += set_text("gateways", "ifname . ipv4_addr", false, gateways);
-    text += set_text("gateways6", "ifname . ipv6_addr", false, gateways6);
+    text += set_text("gateways", "ipv4_addr . ipv4_addr", true, {});
+    text += set_text("gateways6", "ipv6_addr . ipv6_addr", true, {});
     text += set_text("guarded_uids", "uid", true, uids);
     text += set_text("cluster4", "ipv4_addr", true, r.cluster4);
     text += set_text("cluster6", "ipv6_addr", true, r.cluster6);
@@ -165,10 +106,9 @@ std::string inet_table(const Rules& r) {
     text += set_text("nodes6", "ipv6_addr", false, r.nodes6);
     text += set_text("vxlan_ports", "inet_service", false, r.vxlan_ports);
     text += set_text("guest_links", "ifname", true, wildcards({r.prefix + "b", r.prefix + "t"}));
-    text += set_text("same_bridge", "ifname . ifname", false, same);
-    text += set_text("same_segment", "ipv4_addr . ipv4_addr", true, segments);
-    text += set_text("same_segment6", "ipv6_addr . ipv6_addr", true, segments6);
-    text += tap_sets(r, r.routed_taps);
+    text += set_text("same_bridge", "ifname . ifname", false, {});
+    text += set_text("same_segment", "ipv4_addr . ipv4_addr", true, {});
+    text += set_text("same_segment6", "ipv6_addr . ipv6_addr", true, {});
     std::string chains(kInetChains);
     if (r.storage_clients) { // each machine's fourth uid is its storage process's, and no tenant's
         const uid_t fourth = (r.machines_first + 3) & 3U;
@@ -178,30 +118,48 @@ std::string inet_table(const Rules& r) {
             fmt::format("    meta skuid {}-{} meta skuid & 3 == {} meta l4proto tcp accept\n",
                         r.machines_first, r.machines_last, fourth));
     }
-    return text.append(chains).append(kTapChains).append(kRoutedChains) + "}\n";
+    return text.append(chains) + "}\n";
 }
 
-std::string bridge_table(const Rules& r) {
-    std::vector<std::string> uplinks;
-    uplinks.reserve(r.uplinks.size());
-    for (const std::string& name : r.uplinks) {
-        uplinks.push_back("\"" + name + "\"");
-    }
-    std::vector<std::string> senders;
-    senders.reserve(r.taps.size());
-    for (const auto& tap : r.taps) {
-        senders.push_back(fmt::format("\"{}\" . {} . {}", tap.name, tap.mac, tap.address.str()));
-    }
-    std::string text = fresh_table("bridge", r.prefix) + tap_sets(r, r.taps) + arp_set(r.taps);
-    text += set_text("senders", "ifname . ether_addr . ipv4_addr", false, senders);
-    text += set_text("uplinks", "ifname", false, uplinks);
-    return text.append(kTapChains).append(kTapArpChain).append(kBridgeChains) + "}\n";
+/// A base chain of a link's in place of any that is there: `add` makes what `delete` would miss.
+std::string no_chain(const std::string& prefix, const std::string& name) {
+    return fmt::format("add chain netdev {0} {1}\nflush chain netdev {0} {1}\n"
+                       "delete chain netdev {0} {1}\n",
+                       prefix, name);
 }
 
-std::string arp_table(const Rules& r) {
-    std::string text = fresh_table("arp", r.prefix) + arp_set(r.routed_taps);
-    text += set_text("taps", "ifname", true, wildcards({r.prefix + "t"}));
-    return text.append(kTapArpChain).append(kArpChains) + "}\n";
+std::string link_chain(const std::string& prefix, const std::string& name, const char* hook,
+                       const std::string& link, const char* policy, const std::string& rules) {
+    return no_chain(prefix, name) +
+           fmt::format("table netdev {} {{\n  chain {} {{\n    type filter hook {} device \"{}\" "
+                       "priority -300; policy {};\n{}  }}\n}}\n",
+                       prefix, name, hook, link, policy, rules);
+}
+
+std::string hex_of_mac(std::string mac) {
+    std::erase(mac, ':');
+    return mac;
+}
+
+/// Pairs of a routed segment's subnet and itself, and its gateway's address.
+std::vector<std::string> segment_elements(const Bridge& bridge) {
+    std::vector<std::string> elements;
+    if (!bridge.switch_name().empty()) {
+        elements.push_back(
+            fmt::format("same_bridge {{ {} }}", pair_of("\"" + bridge.switch_name() + "\"")));
+    }
+    if (bridge.mode == Mode::kRouted) {
+        const std::string subnet = bridge.subnet.str();
+        elements.push_back(fmt::format("same_segment {{ {} }}", pair_of(subnet)));
+        elements.push_back(fmt::format("gateways {{ {} . {} }}", subnet, bridge.gateway().str()));
+        if (!bridge.ipv6.empty()) {
+            const std::string subnet6 = bridge.ipv6 + "/64";
+            elements.push_back(fmt::format("same_segment6 {{ {} }}", pair_of(subnet6)));
+            elements.push_back(
+                fmt::format("gateways6 {{ {} . {} }}", subnet6, ipv6_gateway(bridge.ipv6)));
+        }
+    }
+    return elements;
 }
 
 void add_nodes(const Config& config, Rules& rules) {
@@ -243,8 +201,7 @@ void add_networks(const Config& config, Rules& rules) {
 
 } // namespace
 
-Rules make_rules(const Config& config, const std::vector<MachineNet>& machines,
-                 const std::vector<Bridge>& bridges) {
+Rules make_rules(const Config& config) {
     Rules rules;
     rules.prefix = config.prefix;
     for (const auto& [name, tenant] : config.tenants) {
@@ -267,48 +224,88 @@ Rules make_rules(const Config& config, const std::vector<MachineNet>& machines,
     sort_by_family("cluster", config.cluster, rules.cluster4, rules.cluster6);
     add_nodes(config, rules);
     add_networks(config, rules);
-    for (const Bridge& bridge : bridges) {
-        if (!bridge.switch_name().empty()) {
-            rules.bridges.push_back(bridge.switch_name());
-        }
-        if (bridge.served && !bridge.uplink.empty()) {
-            rules.uplinks.push_back(bridge.uplink);
-        }
-        if (bridge.mode == Mode::kRouted) {
-            rules.routed.push_back(bridge.subnet);
-            if (!bridge.ipv6.empty()) {
-                rules.routed6.push_back(bridge.ipv6 + "/64");
-            }
-        }
-    }
-    for (auto* list : {&rules.bridges, &rules.uplinks}) { // VLANs of one trunk
-        std::sort(list->begin(), list->end());
-        list->erase(std::unique(list->begin(), list->end()), list->end());
-    }
-    for (const MachineNet& machine : machines) {
-        for (const Port& port : machine.ports) {
-            Rules::Tap tap{port.outside, port.mac, port.address, {}, {}, {}};
-            tap.gateway = {port.subnet.gateway().str()};
-            if (!port.ipv6.empty()) {
-                tap.ipv6 = {ipv6_address("fe80::", port.mac), ipv6_address(port.ipv6, port.mac)};
-                tap.gateway6 = {kGatewayLocal, ipv6_gateway(port.ipv6)};
-            }
-            (port.mode == Mode::kRouted ? rules.routed_taps : rules.taps).push_back(std::move(tap));
-        }
-    }
     return rules;
 }
 
 std::string render_rules(const Rules& rules) {
-    std::string text = inet_table(rules);
-    // Without a guest there is nothing to guard on bridges.
-    text += rules.taps.empty() ? no_table("bridge", rules.prefix) : bridge_table(rules);
-    text += rules.routed_taps.empty() ? no_table("arp", rules.prefix) : arp_table(rules);
+    return inet_table(rules) + fresh_table("netdev", rules.prefix).append(kLinkChains) + "}\n";
+}
+
+std::string render_segment(const std::string& prefix, const Bridge& bridge) {
+    std::string text;
+    for (const std::string& element : segment_elements(bridge)) {
+        text += fmt::format("add element inet {} {}\n", prefix, element);
+    }
     return text;
 }
 
+std::string render_no_segment(const std::string& prefix, const Bridge& bridge) {
+    std::string text = render_segment(prefix, bridge);
+    for (const std::string& element : segment_elements(bridge)) {
+        text += fmt::format("delete element inet {} {}\n", prefix, element);
+    }
+    return text;
+}
+
+std::string render_guard(const std::string& prefix, const Port& port) {
+    const std::string ip = port.address.str();
+    const std::string mac = hex_of_mac(port.mac);
+    std::string rules;
+    const auto rule = [&](const std::string& text) { rules += "    " + text + "\n"; };
+    // Most frames, at the cost of one look: to one receiver, IPv4, and nothing of DHCP's. What is
+    // compared is in the frame: a tagged one has another type, of which the device knows nothing.
+    rule(fmt::format("@ll,0,112 & 0x010000000000ffffffffffffffff == 0x000000000000{}0800 "
+                     "@nh,96,32 {:#010x} @th,0,16 > 68 @th,16,16 > 68 accept",
+                     mac, port.address.value));
+    rule(fmt::format("@ll,48,48 != 0x{} drop", mac));
+    rule("ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop"); // LLDP, pause
+    // 0.0.0.0: a probe for a duplicate address, which tells nobody anything (RFC 5227).
+    for (const std::string& sender : {ip, std::string("0.0.0.0")}) {
+        rule(fmt::format("@ll,96,16 0x0806 arp htype 1 arp ptype ip arp saddr ether {} "
+                         "arp saddr ip {} accept",
+                         port.mac, sender));
+    }
+    rule("@ll,96,16 0x0800 ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 "
+         "accept");
+    rule(fmt::format("@ll,96,16 0x0800 ip saddr {} goto from_tap_ip", ip));
+    if (!port.ipv6.empty()) {
+        const std::array<std::string, 2> own{ipv6_address(port.ipv6, port.mac),
+                                             ipv6_address("fe80::", port.mac)};
+        rule(fmt::format("@ll,96,16 0x86dd ip6 saddr {} meta l4proto tcp accept", own[0]));
+        // The target of a solicitation for duplicates and of an advertisement is the sender's own.
+        for (const std::string& target : own) {
+            const std::string at = "@th,64,128 0x" + ipv6_hex(target) + " accept";
+            rule("@ll,96,16 0x86dd ip6 saddr :: icmpv6 type nd-neighbor-solicit " + at);
+            for (const std::string& address : own) {
+                rule(fmt::format("@ll,96,16 0x86dd ip6 saddr {} icmpv6 type nd-neighbor-advert {}",
+                                 address, at));
+            }
+        }
+        for (const std::string& address : own) {
+            rule(fmt::format("@ll,96,16 0x86dd ip6 saddr {} goto from_tap_ip6", address));
+        }
+    }
+    return link_chain(prefix, port.outside, "ingress", port.outside, "drop", rules);
+}
+
+std::string render_uplink(const std::string& prefix, const std::string& uplink) {
+    const std::string name = switch_name(prefix, uplink); // without what nft would misread
+    const std::string rules = "    jump uplink\n";
+    return link_chain(prefix, "from_" + name, "ingress", uplink, "accept", rules) +
+           link_chain(prefix, "to_" + name, "egress", uplink, "accept", rules);
+}
+
+std::string render_no_uplink(const std::string& prefix, const std::string& uplink) {
+    const std::string name = switch_name(prefix, uplink);
+    return no_chain(prefix, "from_" + name) + no_chain(prefix, "to_" + name);
+}
+
+std::string render_no_guard(const std::string& prefix, const std::string& tap) {
+    return no_chain(prefix, tap);
+}
+
 std::string render_removal(const std::string& prefix) {
-    return no_table("inet", prefix) + no_table("bridge", prefix) + no_table("arp", prefix);
+    return no_table("inet", prefix) + no_table("netdev", prefix);
 }
 
 } // namespace sky::net

@@ -10,17 +10,9 @@
 
 namespace sky::net {
 
-/// What the tables `inet PREFIX`, `bridge PREFIX` and `arp PREFIX` are made of. Every text in it
-/// was validated or made from numbers: render_rules() does not quote.
+/// What the tables `inet PREFIX` and `netdev PREFIX` are made of, without segments and ports. Every
+/// text in it was validated or made from numbers: nothing is quoted.
 struct Rules {
-    struct Tap {
-        std::string name;
-        std::string mac;
-        Ipv4 address;
-        std::vector<std::string> ipv6;     ///< link-local and global; none: it may not use IPv6
-        std::vector<std::string> gateway;  ///< of a routed one: where it may ask for names, IPv4
-        std::vector<std::string> gateway6; ///< and IPv6
-    };
     std::string prefix;
     std::vector<uid_t> tenants;                   ///< those outside of `added`
     std::optional<std::pair<uid_t, uid_t>> added; ///< first and last of `tenant_uids`
@@ -38,20 +30,26 @@ struct Rules {
     std::vector<Subnet> masquerade; ///< those that leave with the host's address
     std::vector<std::string> guests6;
     std::vector<std::string> masquerade6;
-    std::vector<Subnet> routed; ///< segments whose machines find each other by routes
-    std::vector<std::string> routed6;
-    std::vector<std::string> bridges;
-    std::vector<std::string> uplinks; ///< of segments that this host is a gateway of
-    std::vector<Tap> taps;            ///< ports of a bridge
-    std::vector<Tap> routed_taps;
 };
 
 /// Throws Error(kConfig) naming the key.
-[[nodiscard]] Rules make_rules(const Config& config, const std::vector<MachineNet>& machines,
-                               const std::vector<Bridge>& bridges);
+[[nodiscard]] Rules make_rules(const Config& config);
 
-/// nft's language: all tables, replaced whole in one transaction.
+/// nft's language: both tables, replaced whole in one transaction, without a segment or a port.
 [[nodiscard]] std::string render_rules(const Rules& rules);
+
+/// What a segment adds to them, there already or not; and takes away, there or not.
+[[nodiscard]] std::string render_segment(const std::string& prefix, const Bridge& bridge);
+[[nodiscard]] std::string render_no_segment(const std::string& prefix, const Bridge& bridge);
+
+/// The chain of a tap's own, in place of any that is there. The tap must be on the host: before it
+/// is up or a port of anything.
+[[nodiscard]] std::string render_guard(const std::string& prefix, const Port& port);
+/// Both chains of an uplink that this host is a gateway behind.
+[[nodiscard]] std::string render_uplink(const std::string& prefix, const std::string& uplink);
+[[nodiscard]] std::string render_no_uplink(const std::string& prefix, const std::string& uplink);
+/// Takes a tap's chain away, whether it is there or not.
+[[nodiscard]] std::string render_no_guard(const std::string& prefix, const std::string& tap);
 
 /// Takes the tables away, whether they are there or not.
 [[nodiscard]] std::string render_removal(const std::string& prefix);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-net-setup/announce.hpp>
+#include <sky-net-setup/firewall.hpp>
 #include <sky-net-setup/segment-links.hpp>
 #include <sky-net-setup/sysctl.hpp>
 #include <sky/error.hpp>
@@ -27,8 +28,10 @@ void give_addresses(Links& links, const std::string& link, const Bridge& bridge,
     }
 }
 
-/// Plugs the operator's link in. Throws Error(kConfig) when it is another's already.
-void take_uplink(Links& links, const std::string& uplink, const std::string& bridge) {
+/// Plugs the operator's link, or our VXLAN, in, its rules first. Throws Error(kConfig) when it is
+/// another's already.
+void take_uplink(Links& links, const Plan& plan, const std::string& uplink,
+                 const std::string& bridge) {
     const auto link = links.find(uplink);
     const auto master = links.find(bridge);
     if (!link || !master) {
@@ -36,6 +39,10 @@ void take_uplink(Links& links, const std::string& uplink, const std::string& bri
     }
     if (link->master != 0 && link->master != master->index) {
         fail(ExitCode::kConfig, "networks.*.uplink: '{}' is in another bridge", uplink);
+    }
+    const auto guard = plan.guards.find(uplink);
+    if (link->master == 0 && guard != plan.guards.end()) {
+        load_rules(guard->second);
     }
     links.enslave(uplink, bridge);
     links.set_up(uplink);
@@ -64,7 +71,7 @@ void make_switches(Links& links, const Plan& plan) {
         links.ensure_switch(name, link ? std::max(mtu, link->mtu) : mtu);
         set_link_sysctl("ipv6", name, "disable_ipv6", "1");
         links.set_up(name);
-        take_uplink(links, trunk, name);
+        take_uplink(links, plan, trunk, name);
         if (link) {
             links.set_trunk_vlans(trunk, ids, false);
         }
@@ -102,7 +109,7 @@ void make_segments(Links& links, const Plan& plan) {
             set_link_sysctl("ipv6", bridge.uplink, "disable_ipv6", "1");
         }
         if (bridge.mode != Mode::kVlan && !bridge.uplink.empty()) {
-            take_uplink(links, bridge.uplink, bridge.name);
+            take_uplink(links, plan, bridge.uplink, bridge.name);
         }
     }
 }

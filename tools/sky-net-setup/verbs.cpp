@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <sky-net-setup/beside.hpp>
 #include <sky-net-setup/dnsmasq.hpp>
 #include <sky-net-setup/facts.hpp>
 #include <sky-net-setup/firewall.hpp>
@@ -47,35 +48,10 @@ std::set<std::string> bridges_of(const MachineNet& machine) {
     return result;
 }
 
-/// With this host's links as they are, and the registry if it can be read.
-Plan plan_of(const Config& config, std::vector<MachineNet> machines,
-             const std::optional<Registry>& registry) {
-    return make_plan(config, std::move(machines), read_facts(config),
-                     registry ? &*registry : nullptr);
-}
-
-/// Nothing when it can not be read: `down` goes on without names of machines elsewhere.
-std::optional<Registry> try_registry(const Config& config) {
-    try {
-        return load_registry(config.shared);
-    } catch (const Error& e) {
-        log::debug("no registry: {}", e.what());
-        return std::nullopt;
-    }
-}
-
 /// The machines of this host with one put in, or taken out.
 std::vector<MachineNet> without(std::vector<MachineNet> machines, const MachinePath& path) {
     std::erase_if(machines, [&](const MachineNet& m) { return m.path == path; });
     return machines;
-}
-
-bool has_address_of(const MachineNet& one, const MachineNet& other) {
-    return std::any_of(one.ports.begin(), one.ports.end(), [&](const Port& mine) {
-        return std::any_of(other.ports.begin(), other.ports.end(), [&](const Port& theirs) {
-            return mine.bridge == theirs.bridge && mine.address.str() == theirs.address.str();
-        });
-    });
 }
 
 void print(const std::string& text) {
@@ -164,6 +140,13 @@ int up(const Config& config, const Options& options) {
     const Lock lock = take_lock(config, "up");
     const Registry registry = load_registry(config.shared);
     const MachineNet machine = grant(request, registry, config, read_facts(config));
+    if (join_beside(config, host, machine, registry)) {
+        host.make_taps(machine, netns);
+        if (options.json) {
+            print_report(machine, options);
+        }
+        return 0;
+    }
     // The registry gave it an address that is nobody else's: who has it here died with this host.
     auto machines = without(host.machines(), machine.path);
     std::erase_if(machines, [&](const MachineNet& other) {
@@ -199,14 +182,16 @@ int attach(const Config& config, const Options& options) {
         fail(ExitCode::kRefused, "'{}' has no interfaces here (sky-net-setup up comes first)",
              request.path.text());
     }
-    const Plan plan = plan_of(config, host.machines(), try_registry(config));
     if (options.dry_run) {
-        print(plan.describe());
+        print(plan_of(config, host.machines(), try_registry(config)).describe());
         return 0;
     }
-    // Somebody may have flushed the rules since `up`: no tap gets onto a bridge without them.
-    host.converge(plan, {});
-    host.attach(*machine, plan, open_netns(pid));
+    const Fd netns = open_netns(pid);
+    if (!attach_beside(config, host, *machine, netns)) {
+        const Plan plan = plan_of(config, host.machines(), try_registry(config));
+        host.converge(plan, {});
+        host.attach(*machine, plan, netns);
+    }
     if (options.json) {
         print_report(*machine, options);
     }
@@ -229,6 +214,9 @@ int down(const Config& config, const Options& options) {
         } catch (const SysError&) {
             // The namespace went with its last process, and the taps in it too.
         }
+    }
+    if (machine && leave_beside(config, host, *machine)) {
+        return 0;
     }
     host.forget(request.path);
     host.converge(plan_of(config, host.machines(), try_registry(config)),
