@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include <sky-net-setup/beside.hpp>
 #include <sky-net-setup/facts.hpp>
-#include <sky-net-setup/firewall.hpp>
 #include <sky-net-setup/segment-links.hpp>
+#include <sky-net-setup/segment.hpp>
 #include <sky/error.hpp>
 #include <sky/log.hpp>
 
@@ -78,14 +78,18 @@ bool leave_beside(const Config& config, const Host& host, const MachineNet& mach
         return false;
     }
     const auto registry = try_registry(config);
-    const Plan plan = plan_of(config, machines, registry);
-    if (!host.stands(plan) || machines.empty()) {
+    const bool alone = machines.empty();
+    const Plan plan = plan_of(config, std::move(machines), registry);
+    if (!host.stands(plan) || alone) {
         return false;
     }
-    machines.push_back(machine);
-    const Plan before = plan_of(config, std::move(machines), registry);
+    std::vector<Bridge> was;
+    const Facts facts = read_facts(config);
+    for (const Port& port : machine.ports) {
+        was.push_back(segment_of(port, config, facts));
+    }
     try {
-        host.leave(plan, machine, before.bridges);
+        host.leave(plan, machine, was);
     } catch (const Error& e) {
         log::debug("all is looked at: {}", e.what());
         return false;
@@ -103,7 +107,6 @@ bool attach_beside(const Config& config, const Host& host, const MachineNet& mac
         return false;
     }
     try {
-        load_rules(plan.rules);
         host.attach(machine, plan, netns);
     } catch (const Error& e) {
         log::debug("all is looked at: {}", e.what());

@@ -235,13 +235,11 @@ void Host::converge(const Plan& plan, const std::set<std::string>& touched) cons
 
 void Host::arrange(const Plan& plan) const {
     begin();
-    std::string rules = plan.base + plan.rules;
+    std::set<std::string> there;
     for (const auto& link : Links().all()) {
-        if (const auto guard = plan.guards.find(link.name); guard != plan.guards.end()) {
-            rules += guard->second;
-        }
+        there.insert(link.name);
     }
-    connect(plan, rules);
+    connect(plan, plan.base + plan.rules + plan.guards_of(there));
     const Forwarding wanted(plan);
     if (!wanted.ipv4) {
         forwarding(kMark4, kSetting4, false);
@@ -303,7 +301,7 @@ void Host::attach(const MachineNet& machine, const Plan& plan, const Fd& netns) 
             }
             theirs.move(port.inside, home, port.outside);
         }
-        load_rules(plan.guards.at(port.outside));
+        load_rules(plan.rules + render_guard(config_.prefix, port));
         plug(links, port, *bridge);
     }
 }

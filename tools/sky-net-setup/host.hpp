@@ -51,8 +51,8 @@ class Host {
 
     /// Makes the machine's taps in that namespace, but for those that are in use on the host.
     void make_taps(const MachineNet& machine, const Fd& netns) const;
-    /// Moves them to the host and onto their segments, which the plan made. Nothing for those that
-    /// are there.
+    /// Moves them to the host and onto their segments, which the plan made, their rules first.
+    /// Throws where there are no tables for these: somebody flushed them since `up`.
     void attach(const MachineNet& machine, const Plan& plan, const Fd& netns) const;
     /// Removes taps that never left the namespace.
     void drop_taps(const MachineNet& machine, const Fd& netns) const;

@@ -71,9 +71,26 @@ std::string Plan::describe() const {
                             m.path.text(), p.mac, p.address.str(), p.bridge, m.owner, p.queues);
         }
     }
-    text += base + rules;
+    std::set<std::string> links = taps();
+    for (const Bridge& b : bridges) {
+        links.insert(b.uplink);
+    }
+    return text + base + rules + guards_of(links);
+}
+
+std::string Plan::guards_of(const std::set<std::string>& links) const {
+    std::string text;
     for (const auto& [link, guard] : guards) {
-        text += guard;
+        if (links.contains(link)) {
+            text += guard;
+        }
+    }
+    for (const MachineNet& machine : machines) {
+        for (const Port& port : machine.ports) {
+            if (links.contains(port.outside)) {
+                text += render_guard(prefix, port);
+            }
+        }
     }
     return text;
 }
@@ -97,6 +114,7 @@ Plan make_plan(const Config& config, std::vector<MachineNet> machines, const Fac
         }
     }
     Plan plan;
+    plan.prefix = config.prefix;
     plan.base = render_rules(make_rules(config));
     for (auto& [name, bridge] : bridges) {
         // In an order that does not hang on who asks.
@@ -108,11 +126,6 @@ Plan make_plan(const Config& config, std::vector<MachineNet> machines, const Fac
             plan.guards[bridge.uplink] = render_uplink(config.prefix, bridge.uplink);
         }
         plan.bridges.push_back(std::move(bridge));
-    }
-    for (const MachineNet& m : machines) {
-        for (const Port& p : m.ports) {
-            plan.guards[p.outside] = render_guard(config.prefix, p);
-        }
     }
     plan.machines = std::move(machines);
     return plan;

@@ -113,13 +113,16 @@ struct Plan {
     std::vector<MachineNet> machines;
     std::string base;  ///< for nft: what the configuration alone says; replaces our tables
     std::string rules; ///< and the segments: follows `base`, in the same transaction
-    /// Each link's own chains, to be put in their place while it is on the host.
+    std::string prefix;
+    /// Chains of each uplink's own, to be put in their place while it is on the host.
     std::map<std::string, std::string> guards;
 
     [[nodiscard]] const Bridge* find_bridge(std::string_view name) const;
     /// Whether it is a link that the plan makes, but for taps.
     [[nodiscard]] bool has_link(std::string_view name) const;
     [[nodiscard]] std::set<std::string> taps() const;
+    /// Chains of those links' own that are among these.
+    [[nodiscard]] std::string guards_of(const std::set<std::string>& links) const;
     /// For people and --dry-run.
     [[nodiscard]] std::string describe() const;
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <sky-net-setup/firewall.hpp>
 #include <sky-net-setup/frame.hpp>
+#include <sky-net-setup/rules.hpp>
 #include <sky-net-setup/segment-links.hpp>
 #include <sky-net-setup/segment.hpp>
 #include <sky-net-setup/tap.hpp>
@@ -242,7 +243,7 @@ std::vector<Verdict> verify_mode(const Config& config, const Host& host, const F
     std::vector<Scratch> scratch;
     for (const Port& port : ports) {
         scratch.push_back({port, scratch_tap(port.outside), speaker_of(port)});
-        load_rules(plan.guards.at(port.outside));
+        load_rules(render_guard(config.prefix, port));
         plug(links, port, *plan.find_bridge(port.bridge));
     }
     const auto gateway_of = [&](const Scratch& from) {
