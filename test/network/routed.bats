@@ -168,3 +168,31 @@ forgot() { ! knows "$1" "$2"; }
         grep -qx "$word" "$dir/b.heard" || { echo "not heard without rules: $word"; false; }
     done
 }
+
+@test "routed: from outside nobody is a machine whose route leads elsewhere, without rp_filter too" {
+    configure "$routed"
+    start 1 a b
+    ip -n "$n-under" route add 10.99.1.0/24 via 192.0.2.1
+    ip -n "$n-under" addr add 10.99.1.11/32 dev lo # b's
+    ip -n "$n-under" -6 route add fd99:0:0:1::/64 via 2001:db8::1
+    ip -n "$n-under" addr add "$(address6 b)/128" dev lo nodad
+    inject() { # WORD FROM TO
+        ip netns exec "$n-under" python3 -c 'import socket, sys
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[2] else socket.AF_INET, socket.SOCK_DGRAM)
+s.bind((sys.argv[2], 4000))
+s.sendto(b"sky:" + sys.argv[1].encode() + b";" + b"\0" * 40, (sys.argv[3], 4000))' "$@"
+    }
+    eventually settled a
+    in_guest a ping -6 -n -q -c1 -W2 "$(address6 b)" # its host knows where it is
+    hear a
+    inject outside "$(address b)" "$(address a)"
+    inject outside6 "$(address6 b)" "$(address6 a)"
+    forge b a "$(on 1 cat /sys/class/net/skwt2x0/address)"
+    run ! grep outside <(heard a)
+    on 1 nft flush chain inet skw from_outside # the twin
+    hear a
+    inject outside "$(address b)" "$(address a)"
+    inject outside6 "$(address6 b)" "$(address6 a)"
+    eventually grep -qx outside "$dir/a.heard"
+    eventually grep -qx outside6 "$dir/a.heard"
+}

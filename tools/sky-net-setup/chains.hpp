@@ -48,10 +48,17 @@ inline constexpr std::string_view kInetChains = R"(
   chain forward {
     type filter hook forward priority filter; policy accept;
     iifname . oifname @same_bridge accept
+    iifname != @guest_links jump from_outside
     ip saddr . ip daddr @same_segment accept
     ip6 saddr . ip6 daddr @same_segment6 accept
     iifname @guest_links jump out_of_guest
     oifname @guest_links jump to_guest
+  }
+  # A routed segment's other machines come in from where the route to them leads, whatever rp_filter
+  # says.
+  chain from_outside {
+    ip saddr . ip daddr @same_segment fib saddr . iif oif missing drop
+    ip6 saddr . ip6 daddr @same_segment6 fib saddr . iif oif missing drop
   }
   chain out_of_guest {
     oifname @guest_links drop
