@@ -77,7 +77,10 @@ bool leave_beside(const Config& config, const Host& host, const MachineNet& mach
     if (alone_on_trunk(machine, machines)) {
         return false;
     }
-    const auto registry = try_registry(config);
+    // Names of machines elsewhere are for segments that reach there.
+    const bool here = std::all_of(machine.ports.begin(), machine.ports.end(),
+                                  [](const Port& port) { return port.mode == Mode::kBridge; });
+    const auto registry = here ? std::nullopt : try_registry(config);
     const bool alone = machines.empty();
     const Plan plan = plan_of(config, std::move(machines), registry);
     if (!host.stands(plan) || alone) {
@@ -100,9 +103,7 @@ bool leave_beside(const Config& config, const Host& host, const MachineNet& mach
 
 bool attach_beside(const Config& config, const Host& host, const MachineNet& machine,
                    const Fd& netns) {
-    auto machines = host.neighbours(machine);
-    machines.push_back(machine);
-    const Plan plan = plan_of(config, std::move(machines), std::nullopt);
+    const Plan plan = plan_of(config, {machine}, std::nullopt); // a tap needs no neighbour
     if (!host.stands(plan)) {
         return false;
     }
