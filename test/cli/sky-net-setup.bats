@@ -243,6 +243,39 @@ c, _ = s.accept(); os.setgroups([]); os.setgid(64001); os.setuid(64001); c.senda
     done
 }
 
+@test "net: beside a machine that stays too, and what is there then is what looking at all would make" {
+    stands() { state_of_host | grep -v '\.pid$'; } # its dnsmasq was started anew
+    boot db
+    box www
+    net boundary
+    before=$(stands)
+    for delay in 0.002 0.005 0.01 0.015 0.02 0.03 0.04 0.06; do
+        request www | net up 3>&- &
+        sleep "$delay"
+        kill -KILL $! 2>/dev/null || true
+        wait $! || true
+        up www
+        request www | net down 3>&- &
+        sleep "$delay"
+        kill -KILL $! 2>/dev/null || true
+        wait $! || true
+        down www
+        diff <(echo "$before") <(stands)
+    done
+    up www && play www && attach www
+    ip -n "$n-www" link set eth0 up
+    dhcp www
+    [ -e "$dir/state/net/stands" ]
+    mine=$(stands)
+    net boundary
+    [ "$mine" = "$(stands)" ]
+    # An index that nobody vouches for is not looked at.
+    rm "$dir/state/net/stands"
+    echo 'alice.infra.gone 9 0 10.99.1.10' >"$dir/state/net/sknb1.machines"
+    down www
+    [ "$before" = "$(stands)" ]
+}
+
 @test "net: a dead machine's tap is made anew, a dead dnsmasq started again, flushed rules loaded" {
     boot www
     kill "$(cat "$dir/www.play")"
