@@ -20,7 +20,7 @@ router() { # HOST bird|frr: BGP with the two others, of the routes that have our
                 echo "protocol bgp h$each { local 192.0.2.$h as 6500$h; neighbor 192.0.2.$each as 6500$each; connect retry time 1;
                       connect delay time 1; startup hold time 10; ipv4 { import all; export all; next hop self; }; }"
                 echo "protocol bgp h${each}v6 { local 2001:db8::$h as 6500$h; neighbor 2001:db8::$each as 6500$each;
-                      connect retry time 1; connect delay time 1; ipv6 { import all; export all; next hop self; }; }"
+                      connect retry time 1; connect delay time 1; error wait time 1, 2; ipv6 { import all; export all; next hop self; }; }"
             done
         } >"$conf/bird.conf"
         behind "$conf/log" on "$h" bird -f -c "$conf/bird.conf" -s "$conf/ctl" -P "$conf/pid"
@@ -34,9 +34,12 @@ router() { # HOST bird|frr: BGP with the two others, of the routes that have our
             echo "router bgp 6500$h"$'\n'" bgp router-id 192.0.2.$h"$'\n'" no bgp ebgp-requires-policy"
             for each in $(others); do
                 echo " neighbor 192.0.2.$each remote-as 6500$each"$'\n'" neighbor 192.0.2.$each timers connect 1"
+                echo " neighbor 2001:db8::$each remote-as 6500$each"$'\n'" neighbor 2001:db8::$each timers connect 1"
             done
             echo " address-family ipv4 unicast"$'\n'"  redistribute kernel route-map ours"$'\n'" exit-address-family"
-            echo " address-family ipv6 unicast"$'\n'"  redistribute kernel route-map ours6"$'\n'" exit-address-family"
+            echo " address-family ipv6 unicast"$'\n'"  redistribute kernel route-map ours6"
+            for each in $(others); do echo "  neighbor 2001:db8::$each activate"; done
+            echo " exit-address-family"
         } >"$conf/frr.conf"
         chmod -R a+rwX "$conf"
         behind "$conf/zebra.log" on "$h" /usr/lib/frr/zebra -z "$conf/z" -i "$conf/zebra.pid" --vty_socket "$conf" -A 127.0.0.1 -f /dev/null
@@ -70,6 +73,9 @@ forgot() { ! knows "$1" "$2"; }
     eventually knows6 1 c
     eventually knows6 3 a
     eventually tells6 b # FRR has it to tell
+    eventually knows6 1 b # and told it
+    eventually knows6 3 b
+    eventually knows6 2 a # and was told
     for pair in 'a b' 'b c' 'c a' 'b a'; do
         # shellcheck disable=SC2086
         pings $pair
