@@ -74,8 +74,8 @@ vm() { host_vm exec ". /srv/tree/vlan.bash; $1" </dev/null 3>&-; }
         sleep 1
         [ "$(cat "$dir/x.heard")" = ready ]
         # The twin; tags of other VLANs are the switch itself, which drops them without rules too.
-        on 1 nft delete table bridge skw
-        on 2 nft delete table bridge skw
+        on 1 nft delete table netdev skw
+        on 2 nft delete table netdev skw
         hear c
         forge a c ff:ff:ff:ff:ff:ff ff:ff:ff:ff:ff:ff
         heard c >/dev/null
