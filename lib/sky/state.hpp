@@ -41,9 +41,10 @@ class State {
     [[nodiscard]] Path record(const MachinePath& m) const {
         return shared_ / "records" / m.tenant.str() / m.repo.str() / (m.machine.str() + ".json");
     }
-    /// What the machine's supervisor said last, for other hosts.
-    [[nodiscard]] Path said(const MachinePath& m) const {
-        return shared_ / "states" / m.tenant.str() / m.repo.str() / (m.machine.str() + ".json");
+    /// What the machine's supervisor on `host` said last, for other hosts. Each host has a file of
+    /// its own: who was cut off and does not know it yet covers up nothing that its successor says.
+    [[nodiscard]] Path said(const MachinePath& m, const std::string& host) const {
+        return below("states", m) / (host + ".json");
     }
     [[nodiscard]] Path store(const Tenant& t) const { return root_ / "store" / t.str(); }
     [[nodiscard]] Path vm(const MachinePath& m) const { return root_ / "vm" / m.joined(); }

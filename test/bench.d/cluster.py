@@ -187,7 +187,8 @@ class Cluster(Host):
     # --- a host that is lost -----------------------------------------------------------------------------------------
 
     def host_of(self, work, machine):
-        with open(self.state("states", self.tenant, work.repo, f"{machine}.json"), encoding="utf-8") as file:
+        said = glob.glob(self.state("states", self.tenant, work.repo, machine, "*.json"))
+        with open(max(said, key=os.path.getmtime), encoding="utf-8") as file:
             return json.load(file)["host"]
 
     def loss(self, work, machines):

@@ -46,7 +46,7 @@ class Drain {
     std::vector<Allocation> of_job(const Allocation& each);
     Left move(const Allocation& each, Clock::time_point end);
     void empty(Clock::time_point end);
-    bool ready(const MachinePath& path, const std::string& alloc);
+    bool ready(const MachinePath& path, const Allocation& there);
 
     const Config& config_;
     const std::string& host_;
@@ -80,13 +80,15 @@ std::vector<Allocation> Drain::of_job(const Allocation& each) {
                                      {{"namespace", each.name_space}, {"all", "true"}}));
 }
 
-bool Drain::ready(const MachinePath& path, const std::string& alloc) {
-    const auto text = read_file_if_exists(state_.said(path), kStateMost);
+bool Drain::ready(const MachinePath& path, const Allocation& there) {
+    const auto text = Machine::valid(there.node)
+                          ? read_file_if_exists(state_.said(path, there.node), kStateMost)
+                          : std::nullopt;
     if (!text) {
         return false;
     }
     const auto said = MachineState::parse(*text);
-    return said.alloc == alloc && (said.state == "ready" || said.rests());
+    return said.alloc == there.id && (said.state == "ready" || said.rests());
 }
 
 /// Shuts one down, and waits until it is up elsewhere.
@@ -111,7 +113,7 @@ Drain::Left Drain::move(const Allocation& each, Clock::time_point end) {
                 fmt::format("       {} waits for {}, which has its volumes", path.text(), host_));
             return Left::kWaits;
         }
-        if (ended && now != nullptr && now->id != each.id && ready(path, now->id)) {
+        if (ended && now != nullptr && now->id != each.id && ready(path, *now)) {
             log::say(fmt::format("       {} is up on {}", path.text(), now->node));
             return Left::kUp;
         }

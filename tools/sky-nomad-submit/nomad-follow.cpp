@@ -53,7 +53,7 @@ Outcome NomadScheduler::follow(const Following& what, const Watch& watch) {
                                 lacking(rooms(what.path), what.demand, home(what.path))};
             }
         }
-        const auto text = mine ? said_text(what.path) : std::nullopt;
+        const auto text = mine ? said_text(what.path, mine->node) : std::nullopt;
         if (text && text != last_text && text != what.before) {
             MachineState now = MachineState::parse(*text);
             if (now.alloc == mine->id) {

@@ -47,12 +47,15 @@ std::vector<Allocation> NomadScheduler::allocations(const MachinePath& path) {
     return allocations_of(nomad().get(job_path(path) + "/allocations", query));
 }
 
-std::optional<std::string> NomadScheduler::said_text(const MachinePath& path) const {
-    return read_file_if_exists(state_.said(path), kStateMost);
+std::optional<std::string> NomadScheduler::said_text(const MachinePath& path,
+                                                     const std::string& host) const {
+    return Machine::valid(host) ? read_file_if_exists(state_.said(path, host), kStateMost)
+                                : std::nullopt;
 }
 
-std::optional<MachineState> NomadScheduler::said(const MachinePath& path) const {
-    const auto text = said_text(path);
+std::optional<MachineState> NomadScheduler::said(const MachinePath& path,
+                                                 const Allocation* of) const {
+    const auto text = of != nullptr ? said_text(path, of->node) : std::nullopt;
     return text ? std::optional(MachineState::parse(*text)) : std::nullopt;
 }
 
@@ -168,7 +171,6 @@ Outcome NomadScheduler::stop(const MachinePath& path, bool forget, const Watch& 
 }
 
 Outcome NomadScheduler::restart(const MachinePath& path, const Watch& watch) {
-    const auto before = said_text(path);
     const auto all = allocations(path);
     const Allocation* now = newest(all);
     if (now == nullptr || now->state != "running") {
@@ -176,6 +178,7 @@ Outcome NomadScheduler::restart(const MachinePath& path, const Watch& watch) {
                 .last = std::nullopt,
                 .said = "no host runs it"};
     }
+    const auto before = said_text(path, now->node);
     nomad().put("client/allocation/" + now->id + "/restart", in(path), {{"TaskName", "vm"}},
                 Client::Again::kNever);
     return follow({.path = path,
@@ -219,7 +222,8 @@ std::vector<MachineState> NomadScheduler::list(const std::optional<Tenant>& tena
     for (const Json& job : jobs) {
         const auto path = MachinePath::parse_joined(text_of(job, "ID"));
         const auto& mine = by_job[text_of(job, "Namespace") + "/" + text_of(job, "ID")];
-        out.push_back(nomad_state(job, newest(mine), said(path), home_of(registry, path)));
+        out.push_back(
+            nomad_state(job, newest(mine), said(path, newest(mine)), home_of(registry, path)));
     }
     return out;
 }

@@ -59,8 +59,9 @@ class NomadScheduler : public Scheduler {
     void each_job(const std::string& name_space, const std::function<void(const Json&)>& f);
     std::vector<Allocation> placed(const std::string& name_space);
     std::vector<Allocation> allocations(const MachinePath& path);
-    std::optional<std::string> said_text(const MachinePath& path) const;
-    std::optional<MachineState> said(const MachinePath& path) const;
+    /// By the supervisor of an allocation's host; nothing of a host that has no such name as ours.
+    std::optional<std::string> said_text(const MachinePath& path, const std::string& host) const;
+    std::optional<MachineState> said(const MachinePath& path, const Allocation* of) const;
     std::optional<std::string> home(const MachinePath& path) const;
     std::vector<std::string> hosts_of(const std::vector<MachinePath>& machines);
     std::uint64_t enter(const Spec& spec, const Placing& placing);

@@ -83,7 +83,7 @@ void publish(const Vm& vm, const StateLine& line) {
         return;
     }
     try {
-        const auto file = vm.state.said(vm.path);
+        const auto file = vm.state.said(vm.path, vm.config.host);
         make_directories(file.parent_path(), 02750); // of the group of states/, by its setgid bit
         atomic_write(file, dump_json(line.json(false)) + "\n", {.mode = 0640, .durable = false});
     } catch (const Error& e) {
