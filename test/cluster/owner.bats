@@ -2,11 +2,11 @@
 # One writer: whatever dies, hangs or is cut off, a volume that all hosts can open is written by one machine at a time, and what
 # was synced stays. Guests count on a bare volume (counter.cpp), and who reads along keeps the history. Four machines run on one
 # host, to which something is done; then they run on the next one.
-load ../lib/cluster
+load ../lib/one-writer
 all=(a b c d)
 
 setup_file() {
-    load ../lib/cluster
+    load ../lib/one-writer
     work_tree owner
     remotes
     c++ -std=c++20 -O1 -static -o counter "$BATS_TEST_DIRNAME/counter.cpp"
@@ -32,80 +32,6 @@ teardown_file() {
     cd "$WORK" || return 0
     git ls-remote n1 'refs/heads/*' | sed 's|.*refs/heads/|:refs/heads/|' | xargs -r git push -q n1 || true
 }
-
-# Machines whose second disk is one to count on.
-counting() { # TEXT [MORE...]: of a; more machines
-    local each flake=("${@:2}")
-    for each in "${all[@]}"; do
-        flake+=("$each={ text = \"$([ "$each" = a ] && echo "$1" || echo "text of $each")\";
-            run = \"\${./counter} write /dev/vdb &\"; deployment.volumes.count.size = 1024; }")
-    done
-    machines "${flake[@]}"
-}
-read_along() { # NAME...
-    local name
-    for name; do
-        : >"$(history_of "$name")"
-        ./counter watch "$SKY_HOST/shared/volumes/$(account "$TENANT")/$REPO/$name/count.img" "$(history_of "$name")" 3>&- &
-        echo $! >"$BATS_FILE_TMPDIR/$name.pid"
-    done
-}
-history_of() { echo "$BATS_FILE_TMPDIR/history/$1"; }
-generation() { tail -n 1 "$(history_of "$1")" | cut -d' ' -f1; }
-counted() { wc -l <"$(history_of "$1")"; }
-counts_on() { [ "$(counted "$1")" -gt "$2" ]; } # NAME LINES: it has written more than these
-# No lower generation after a higher one, each count after the one before, and nothing gone.
-one_writer() { # NAME...
-    local name
-    for name; do promised "one writer" whole_history "$name" || return; done
-}
-whole_history() { # NAME
-    awk -v name="$1" '$2 == "gone" { print name ": lost " $3 " of " $1; exit 1 }
-        $1 < last { print name ": " $1 " wrote " $2 " after " last; exit 1 }
-        $1 > last && $2 != 0 || $1 == last && $2 != count { print name ": " $0 " instead of " count; exit 1 }
-        { last = $1; count = $2 + 1 }' last=0 count=0 "$(history_of "$1")" >&2
-}
-
-ask() { export API_HOST=$1 HOST_NOW=$1; } # HOST: about everything from now on
-# HERE has all of them; they shall go to NEXT, whom to ask meanwhile.
-begin() {
-    local each
-    HERE=$(host_of a)
-    case $HERE in n1) NEXT=n2 ;; n2) NEXT=n3 ;; *) NEXT=n1 ;; esac
-    ask "$NEXT"
-    only "$NEXT"
-    for each in "${all[@]}"; do
-        [ "$(host_of "$each")" = "$HERE" ]
-        generation "$each" >"$BATS_TEST_TMPDIR/$each"
-    done
-}
-moved() { # NAME: a later generation counts, on NEXT
-    later "$1" && [ "$(host_of "$1")" = "$NEXT" ] && is_up "$1"
-}
-all_moved() { # [NAME...]
-    local each
-    [ $# -gt 0 ] || set -- "${all[@]}"
-    for each; do eventually 180 moved "$each"; done # Nomad itself takes up to 90 s when its leader hears nothing any more
-    one_writer "$@"
-}
-hypervisor() { processes_of_uid "$(machine_uid "$1")"; }
-gone_here() { [ -z "$(hypervisor "$1")" ]; }
-later() { [ "$(generation "$1")" -gt "$(cat "$BATS_TEST_TMPDIR/$1")" ]; } # than when it was written down
-supervisor() { on "$HERE" pgrep -f -- "sky-vm-run .* run $(account "$TENANT").$REPO.$1\$"; }
-# Nothing of the machines lives on HERE any more, which holds its lease again and may be given machines.
-settled() {
-    local uid
-    uid=$(machine_uid a)
-    ! on "$HERE" sh -c 'cat /proc/[0-9]*/status 2>/dev/null' |
-        awk -v u="$uid" '/^State:/ { z = $2 == "Z" } /^Uid:/ && !z && $2 >= u && $2 < u + 16 { n = 1 } END { exit !n }' || return 1
-    ready "$HERE" || return 1
-    [ "$(lease "$HERE" .revoked)" = false ]
-}
-ready() { nomad_api GET nodes | jq -e --arg n "$1" 'all(.[] | select(.Name == $n); .Status == "ready")' >/dev/null; }
-lease() { nomad_api GET "var/sky/lease/$1?namespace=skyflake" | jq -r ".Items.json | fromjson | $2"; }
-leader() { nomad_api GET status/leader | jq -r 'split(":")[0] | split(".")[3] | tonumber - 10 | "n\(.)"'; }
-another_leads() { [ "$(leader)" != "$1" ]; }
-leads() { [ "$(leader)" = "$1" ]; }
 
 @test "the host dies that led Nomad: its machines run elsewhere, with their data" {
     begin
