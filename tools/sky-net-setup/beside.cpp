@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-net-setup/beside.hpp>
+#include <sky-net-setup/dnsmasq.hpp>
 #include <sky-net-setup/facts.hpp>
 #include <sky-net-setup/segment-links.hpp>
 #include <sky-net-setup/segment.hpp>
@@ -104,7 +105,11 @@ bool leave_beside(const Config& config, const Host& host, const MachineNet& mach
 bool attach_beside(const Config& config, const Host& host, const MachineNet& machine,
                    const Fd& netns) {
     const Plan plan = plan_of(config, {machine}, std::nullopt); // a tap needs no neighbour
-    if (!host.stands(plan)) {
+    const bool served =
+        std::all_of(plan.bridges.begin(), plan.bridges.end(), [&](const Bridge& bridge) {
+            return !bridge.served || dnsmasq_runs(config, bridge.name);
+        });
+    if (!served || !host.stands(plan)) {
         return false;
     }
     try {

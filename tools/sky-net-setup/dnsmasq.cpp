@@ -91,14 +91,16 @@ std::optional<pid_t> number_in(std::string_view text) {
     return error == std::errc{} && whole && pid > 1 ? std::optional(pid) : std::nullopt;
 }
 
+Fd daemon_by_pid_file(const DnsFiles& files, uid_t uid) {
+    const auto text = read_file_if_exists(files.pid, 64);
+    const auto pid = text ? number_in(*text) : std::nullopt;
+    return pid ? daemon_at(*pid, files, uid) : Fd();
+}
+
 /// By the pid file, or, when that is missing or stale, among all processes.
 Fd find_daemon(const DnsFiles& files, uid_t uid) {
-    if (const auto text = read_file_if_exists(files.pid, 64)) {
-        if (const auto pid = number_in(*text)) {
-            if (Fd fd = daemon_at(*pid, files, uid)) {
-                return fd;
-            }
-        }
+    if (Fd fd = daemon_by_pid_file(files, uid)) {
+        return fd;
     }
     for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
         if (const auto pid = number_in(entry.path().filename().string())) {
@@ -273,6 +275,11 @@ void ensure_dnsmasq(const Config& config, const Bridge& bridge, bool reload) {
     }
     log::debug("starting dnsmasq for {}", bridge.name);
     start_daemon(config, files, user);
+}
+
+bool dnsmasq_runs(const Config& config, const std::string& bridge) {
+    return static_cast<bool>(daemon_by_pid_file(DnsFiles(State(config).net(), bridge),
+                                                account(config.accounts.dns).uid));
 }
 
 void remove_dnsmasq(const Config& config, const std::string& bridge) {

@@ -30,6 +30,9 @@ struct DnsFiles {
 /// or changed it is started anew, without its leases. `reload`: SIGHUP though nothing changed.
 void ensure_dnsmasq(const Config& config, const Bridge& bridge, bool reload);
 
+/// Whether it runs, by its pid file alone. One that died is started by ensure_dnsmasq().
+[[nodiscard]] bool dnsmasq_runs(const Config& config, const std::string& bridge);
+
 /// Ends it, if it runs, and removes its files.
 void remove_dnsmasq(const Config& config, const std::string& bridge);
 
