@@ -19,11 +19,11 @@ using std::chrono::seconds;
 constexpr seconds kSlack{60};
 constexpr std::size_t kStateMost = std::size_t{64} << 10;
 /// What Allocation::of() reads.
-const std::vector<std::string_view> kOfAllocations{"ID",          "JobID",         "Namespace",
-                                                   "NodeName",    "DesiredStatus", "ClientStatus",
-                                                   "CreateIndex", "JobVersion",    "TaskStates"};
+const std::vector<std::string_view> allocation_keys{"ID",          "JobID",         "Namespace",
+                                                    "NodeName",    "DesiredStatus", "ClientStatus",
+                                                    "CreateIndex", "JobVersion",    "TaskStates"};
 /// What rooms_of() reads.
-const std::vector<std::string_view> kOfRooms{
+const std::vector<std::string_view> room_keys{
     "ID", "JobID", "JobType", "Namespace", "NodeID", "ClientStatus", "AllocatedResources"};
 
 std::string text_of(const Json& object, const char* key) {
@@ -84,7 +84,7 @@ std::vector<Room> NomadScheduler::rooms(const MachinePath& without) {
     const Registry registry = load_registry(config_.shared);
     const Json nodes = nomad().get("nodes", {{"resources", "true"}});
     Json allocations = Json::array();
-    nomad().each("allocations", {{"namespace", "*"}, {"resources", "true"}}, kOfRooms,
+    nomad().each("allocations", {{"namespace", "*"}, {"resources", "true"}}, room_keys,
                  [&](const Json& each) { allocations.push_back(each); });
     auto out = rooms_of(nodes, allocations);
     const std::string own = nomad::namespace_of(without.tenant) + "/" + without.joined();
@@ -203,7 +203,7 @@ void NomadScheduler::each_job(const std::string& name_space,
 
 std::vector<Allocation> NomadScheduler::placed(const std::string& name_space) {
     std::vector<Allocation> out;
-    nomad().each("allocations", {{"namespace", name_space}}, kOfAllocations,
+    nomad().each("allocations", {{"namespace", name_space}}, allocation_keys,
                  [&](const Json& each) { out.push_back(Allocation::of(each)); });
     return out;
 }
