@@ -7,10 +7,11 @@ bats_require_minimum_version 1.5.0
 setup_file() {
     export HOST_VM=${SKY_HOST_VM:-/var/tmp/skyflake-host-vm} TREE=$BATS_FILE_TMPDIR/tree PHOTOS=$BATS_FILE_TMPDIR/photos
     "$SKY_SOURCE/test/lib/install" host test 3>&-
-    mkdir -p "$TREE/test/e2e" "$PHOTOS"
+    mkdir -p "$TREE/test/e2e" "$TREE/tools/sky-vm-run" "$PHOTOS"
     cmake --install "$SKY_BUILD" --prefix "$TREE/usr" --strip >/dev/null
     cp -r "$SKY_SOURCE/test/lib" "$TREE/test/"
     cp -r "$SKY_SOURCE/test/e2e/flake" "$TREE/test/e2e/"
+    cp "$SKY_SOURCE/tools/sky-vm-run/sudoers.in" "$TREE/tools/sky-vm-run/" # as test/lib/host reads it
     cp "$BATS_TEST_DIRNAME/inside.bash" "$TREE/"
     # Guests on an emulated KVM: every character of a console is expensive.
     echo '{ microvm.kernelParams = [ "quiet" "loglevel=1" "tsc=reliable" "no_timer_check" "mitigations=off" ]; }' >"$TREE/quiet.nix"
