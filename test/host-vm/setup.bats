@@ -63,7 +63,8 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
     host_vm reboot 3>&-
     vm 'eventually 300 serves www one
         [ "$(systemctl show -P Result sky-reconcile)" = success ]
-        nft list tables | grep -qw sky
+        nft list table inet sky >/dev/null
+        nft list table netdev sky >/dev/null
         [ "$(starts www)" = 2 ]'
     [ "$(vm 'field www ".address[0]"')" = "$address" ]
 }
