@@ -159,7 +159,7 @@ TEST_CASE("no descriptor leaks into a command but the one that is passed") {
     const Fd leaky(::open("/dev/null", O_RDONLY)); // NOLINT(android-cloexec-open): on purpose
     const Fd passed = open_file("/dev/zero", O_RDONLY);
     const auto result = Command("/bin/sh")
-                            .args({"-c", "ls -l /proc/self/fd | grep -c -e null -e zero"})
+                            .args({"-c", "ls -l /proc/self/fd 2>&1 | grep -c -e null -e zero"})
                             .pass_fd(passed.get())
                             .capture("x", 100);
     CHECK(result.out == "1\n");
