@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <sky/base64.hpp>
 #include <sky/error.hpp>
 #include <sky/signature.hpp>
 
@@ -16,12 +17,8 @@ void initialise() {
     }
 }
 
-std::string base64(std::span<const unsigned char> bytes) {
-    std::string text(sodium_base64_encoded_len(bytes.size(), sodium_base64_VARIANT_ORIGINAL), '\0');
-    sodium_bin2base64(text.data(), text.size(), bytes.data(), bytes.size(),
-                      sodium_base64_VARIANT_ORIGINAL);
-    text.pop_back(); // it counts the NUL
-    return text;
+std::string text_of(std::span<const unsigned char> bytes) {
+    return base64({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
 }
 
 /// Splits "NAME:BASE64" and decodes exactly out.size() bytes; the name if it is well-formed.
@@ -75,19 +72,19 @@ SigningKey::~SigningKey() {
 }
 
 std::string SigningKey::secret_text() const {
-    return name_ + ":" + base64(secret_);
+    return name_ + ":" + text_of(secret_);
 }
 
 std::string SigningKey::public_text() const {
     std::array<unsigned char, crypto_sign_PUBLICKEYBYTES> half{};
     crypto_sign_ed25519_sk_to_pk(half.data(), secret_.data());
-    return name_ + ":" + base64(half);
+    return name_ + ":" + text_of(half);
 }
 
 std::string SigningKey::sign(std::string_view message) const {
     std::array<unsigned char, crypto_sign_BYTES> signature{};
     crypto_sign_detached(signature.data(), nullptr, bytes(message), message.size(), secret_.data());
-    return name_ + ":" + base64(signature);
+    return name_ + ":" + text_of(signature);
 }
 
 bool verify_signature(std::string_view public_text, std::string_view message,

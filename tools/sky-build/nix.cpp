@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <sky-build/nix.hpp>
 
+#include <sky/base64.hpp>
 #include <sky/error.hpp>
 #include <sky/json.hpp>
 
@@ -97,11 +98,7 @@ std::string registry_text(const std::map<std::string, StoreTree>& inputs) {
 }
 
 std::string sri(const Sha256& hash) {
-    std::string text(sodium_base64_ENCODED_LEN(hash.size(), sodium_base64_VARIANT_ORIGINAL), '\0');
-    sodium_bin2base64(text.data(), text.size(), hash.data(), hash.size(),
-                      sodium_base64_VARIANT_ORIGINAL);
-    text.resize(text.find('\0'));
-    return "sha256-" + text;
+    return "sha256-" + base64({reinterpret_cast<const char*>(hash.data()), hash.size()});
 }
 
 Sha256 parse_sri(std::string_view text) {

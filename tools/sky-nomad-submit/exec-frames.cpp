@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "sky-nomad-submit/exec-frames.hpp"
 
+#include <sky/base64.hpp>
 #include <sky/error.hpp>
 #include <sky/json.hpp>
 
@@ -9,14 +10,6 @@
 
 namespace sky::submit {
 namespace {
-
-std::string encoded(std::string_view bytes) {
-    std::string out(sodium_base64_ENCODED_LEN(bytes.size(), sodium_base64_VARIANT_ORIGINAL), '\0');
-    sodium_bin2base64(out.data(), out.size(), reinterpret_cast<const unsigned char*>(bytes.data()),
-                      bytes.size(), sodium_base64_VARIANT_ORIGINAL);
-    out.pop_back();
-    return out;
-}
 
 /// The bytes of one of the command's outputs, empty if the message has none.
 std::string decoded(const Json& message, const char* which) {
@@ -39,7 +32,7 @@ std::string decoded(const Json& message, const char* which) {
 } // namespace
 
 std::string exec_input(std::string_view bytes) {
-    return dump_json({{"stdin", {{"data", encoded(bytes)}}}});
+    return dump_json({{"stdin", {{"data", base64(bytes)}}}});
 }
 
 std::string exec_input_end() {

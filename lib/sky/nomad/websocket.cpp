@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <sky/nomad/websocket.hpp>
 
+#include <sky/base64.hpp>
 #include <sky/error.hpp>
 #include <sky/name.hpp>
 
@@ -8,7 +9,6 @@
 #include <nettle/sha1.h>
 #include <poll.h>
 #include <sodium.h>
-#include <span>
 
 namespace sky::http {
 namespace {
@@ -23,14 +23,6 @@ constexpr unsigned kLast = 0x80;
 constexpr unsigned kMasked = 0x80;
 constexpr unsigned kTwoBytes = 126;   ///< the length follows in two bytes
 constexpr unsigned kEightBytes = 127; ///< in eight
-
-std::string base64(std::span<const unsigned char> bytes) {
-    std::string out(sodium_base64_ENCODED_LEN(bytes.size(), sodium_base64_VARIANT_ORIGINAL), '\0');
-    sodium_bin2base64(out.data(), out.size(), bytes.data(), bytes.size(),
-                      sodium_base64_VARIANT_ORIGINAL);
-    out.pop_back();
-    return out;
-}
 
 /// The value of a header in an answer's head.
 std::string_view header(std::string_view head, std::string_view name) {
@@ -116,15 +108,15 @@ std::string accept_of(std::string_view key) {
     sha1_update(&context, text.size(), reinterpret_cast<const std::uint8_t*>(text.data()));
     std::array<std::uint8_t, SHA1_DIGEST_SIZE> digest{};
     sha1_digest(&context, digest.size(), digest.data());
-    return base64(digest);
+    return base64({reinterpret_cast<const char*>(digest.data()), digest.size()});
 }
 
 WebSocket::WebSocket(std::unique_ptr<Stream> stream, std::string_view target,
                      const std::vector<std::string>& headers, milliseconds limit)
     : stream_(std::move(stream)) {
-    std::array<unsigned char, 16> random{};
+    std::array<char, 16> random{};
     randombytes_buf(random.data(), random.size());
-    const std::string key = base64(random);
+    const std::string key = base64({random.data(), random.size()});
     out_ = fmt::format("GET {} HTTP/1.1\r\nHost: nomad\r\nConnection: Upgrade\r\n"
                        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
                        "Sec-WebSocket-Key: {}\r\n",
