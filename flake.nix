@@ -64,6 +64,9 @@
 
       packages = forSystems (pkgs: {
         default = pkgs.callPackage ./package.nix { };
+        documentation = pkgs.callPackage ./doc/package.nix {
+          skyflake = self.packages.${pkgs.stdenv.hostPlatform.system}.default;
+        };
         inherit (keys pkgs) make-ceph make-nomad;
       });
 
@@ -84,7 +87,7 @@
       checks = forSystems (
         pkgs:
         {
-          package = self.packages.${pkgs.stdenv.hostPlatform.system}.default;
+          inherit (self.packages.${pkgs.stdenv.hostPlatform.system}) default documentation;
         }
         // lib.optionalAttrs pkgs.stdenv.hostPlatform.isx86_64 {
           example = examples.example.config.system.build.toplevel;
@@ -122,9 +125,15 @@
         };
       });
 
-      templates.default = {
-        path = ./template;
-        description = "A tenant's flake with one machine, www";
+      templates = {
+        default = {
+          path = ./template/one;
+          description = "A tenant's flake with one machine, www";
+        };
+        four = {
+          path = ./template/four;
+          description = "A tenant's flake with four machines, skytest1 to skytest4";
+        };
       };
     };
 }

@@ -34,6 +34,7 @@ stdenv.mkDerivation {
       ./hooks
       ./libexec
       ./nomad
+      ./doc/alarms/alerts.yml
       ./doc/completion
       ./doc/man
       ./nixos-module/guest

@@ -15,6 +15,8 @@ let
   numbers = lib.range 1 3;
   hosts = map host numbers;
   osds = map (n: "${host n}:${toString (n - 1)}") numbers;
+  isFirst = instance == 1;
+  everybodys = "/run/example-keys";
 in
 {
   microvm = {
@@ -34,7 +36,15 @@ in
         mountPoint = "/var/lib/skyflake-secrets";
         securityModel = "mapped-file";
       }
-    ];
+    ]
+    # The first brings the others the tokens that it makes.
+    ++ lib.optional isFirst {
+      proto = "9p";
+      tag = "keys";
+      source = "keys";
+      mountPoint = everybodys;
+      securityModel = "mapped-file";
+    };
     volumes = [
       {
         image = "${self}-persist.img";
@@ -77,6 +87,29 @@ in
     address = [ "${address instance}/24" ];
     gateway = [ "192.168.122.1" ];
     dns = [ "192.168.122.1" ];
+  };
+
+  # A cluster of somebody's own is started by hand, once.
+  systemd.services.example-first-start = {
+    description = "Skyflake: the first start of the example";
+    wantedBy = [ "multi-user.target" ];
+    wants = [ "network-online.target" ];
+    after = [ "network-online.target" ];
+    unitConfig.ConditionPathExists = "!/var/lib/example-started";
+    environment.PATH = lib.mkForce "/run/current-system/sw/bin";
+    serviceConfig = {
+      Type = "exec";
+      Restart = "on-failure";
+      RestartSec = 10;
+      ExecStart = lib.concatStringsSep " " (
+        [
+          "${pkgs.runtimeShell} ${./first-start.sh}"
+          config.skyflake.secrets
+          config.skyflake.storage.shared
+        ]
+        ++ lib.optionals isFirst ([ "test" ] ++ map (name: "${everybodys}/${name}") (lib.remove self hosts))
+      );
+    };
   };
 
   # For the console of an example only.

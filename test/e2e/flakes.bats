@@ -29,6 +29,16 @@ configure() { # FILTER [NEW]: changes the host's configuration; $new in the filt
     run -0 push :skytest1
 }
 
+@test "the template's four machines run after one push" {
+    cp "$SKY_SOURCE/template/four/flake.nix" .
+    git add -A
+    git commit -q -m "four machines"
+    run -0 push HEAD:skytest1 HEAD:skytest2 HEAD:skytest3 HEAD:skytest4
+    local each
+    for each in 1 2 3 4; do is_up "skytest$each"; done
+    run -0 push :skytest1 :skytest2 :skytest3 :skytest4
+}
+
 @test "nixpkgs.hostPlatform in place of system runs as well" {
     cat >flake.nix <<'EOF'
 {
