@@ -62,15 +62,37 @@ tenant() {
 
 @test "docs: the handbook builds strictly, every page is in its index, and is found" {
     "$SKY_SOURCE/doc/build" "$SKY_BIN" "$BATS_TEST_TMPDIR/site"
-    for page in "$SKY_SOURCE"/doc/*.md; do
-        [ -s "$BATS_TEST_TMPDIR/site/$(basename "$page" .md).html" ]
-        grep -q "$(basename "$page")" "$SKY_SOURCE/mkdocs.yml" || { echo "not in mkdocs.yml: $page" && return 1; }
+    for page in $(cd "$SKY_SOURCE/doc" && printf '%s\n' *.md alarms/*.md); do
+        [ -s "$BATS_TEST_TMPDIR/site/${page%.md}.html" ]
+        grep -q "$page" "$SKY_SOURCE/mkdocs.yml" || { echo "not in mkdocs.yml: $page" && return 1; }
     done
     jq -e '[.docs[] | select(.text | contains("host-setup")) | .location] | any(startswith("man/sky-vm-run.html"))
         and any(startswith("first-host.html"))' "$BATS_TEST_TMPDIR/site/search/search_index.json"
     cp -r "$SKY_SOURCE/doc" "$SKY_SOURCE/mkdocs.yml" "$BATS_TEST_TMPDIR/"
     echo '[gone](gone.md)' >>"$BATS_TEST_TMPDIR/doc/index.md"
     run ! "$BATS_TEST_TMPDIR/doc/build" "$SKY_BIN" "$BATS_TEST_TMPDIR/other"
+}
+
+@test "docs: each alarm fires when it should, and has its page; what a page quotes is what the tools say" {
+    local page words quoted=0
+    cp "$SKY_SOURCE/doc/alarms/alerts.yml" "$BATS_TEST_TMPDIR/"
+    cp "$SKY_SOURCE/test/docs/alerts.yml" "$BATS_TEST_TMPDIR/tests.yml"
+    promtool test rules "$BATS_TEST_TMPDIR/tests.yml"
+    diff <(sed -n 's/.*- alert: //p' "$SKY_SOURCE/doc/alarms/alerts.yml" | sort) \
+        <(sed -n 's/^ *alertname: //p' "$SKY_SOURCE/test/docs/alerts.yml" | sort)
+    sed -n 's/^ *page: //p' "$SKY_SOURCE/doc/alarms/alerts.yml" >"$BATS_TEST_TMPDIR/named"
+    while read -r page; do [ -s "$SKY_SOURCE/doc/$page" ]; done <"$BATS_TEST_TMPDIR/named"
+    # What the tools' own words are, without names and numbers in them; a sentence of theirs may go on in another line.
+    find "$SKY_SOURCE"/{tools,lib,libexec} -type f -exec cat {} + | tr -d '\n' | sed -E 's/" +"//g' >"$BATS_TEST_TMPDIR/sources"
+    for page in "$SKY_SOURCE"/doc/alarms/*.md; do
+        sed -n '/^\*\*Seen as/,/^$/p' "$page" | tr '\n' ' ' | grep -o '`[^`]*`' | grep -vE '^`(Sky|usage|status)' |
+            sed -E "s/'[^']*'|[A-Z]{2,}|[.]{3}/\n/g; s/\`//g" | { grep ' [a-z]* ' || true; } >"$BATS_TEST_TMPDIR/said"
+        while read -r words; do
+            grep -qF -- "$words" "$BATS_TEST_TMPDIR/sources" || { echo "$page: nobody says '$words'" && return 1; }
+            quoted=$((quoted + 1))
+        done <"$BATS_TEST_TMPDIR/said"
+    done
+    [ "$quoted" -ge 15 ]
 }
 
 @test "docs: every exit code of the tools has its line, and the drawings are whole" {
