@@ -303,10 +303,7 @@ in
       // lib.optionalAttrs (lib.any (lib.hasInfix ":") (map addressOf ceph.mons)) {
         "ms bind ipv6" = "true";
       };
-      client = {
-        enable = true;
-        extraConfig.client."rbd cache" = "false"; # what was told written is not in this host's memory
-      };
+      client.enable = true;
       mon = lib.mkIf isMon {
         enable = true;
         daemons = [ cfg.host ];

@@ -15,7 +15,7 @@ in
   config = lib.mkIf cfg.enable {
     systemd.services.skyflake-gc = {
       description = "Skyflake: remove what no machine, branch or build needs";
-      requires = [ "skyflake-host.service" ];
+      requisite = [ "skyflake-host.service" ]; # a timer lets nobody in
       after = [ "skyflake-host.service" ];
       startAt = cfg.gc.calendar;
       serviceConfig = {

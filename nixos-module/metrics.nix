@@ -42,7 +42,7 @@ in
     systemd.tmpfiles.rules = [ "d ${directory} 0755 root root -" ];
     systemd.services.skyflake-metrics = {
       description = "Skyflake: count the machines";
-      requires = [ "skyflake-host.service" ];
+      requisite = [ "skyflake-host.service" ]; # a timer lets nobody in
       after = [ "skyflake-host.service" ];
       startAt = cfg.metrics.calendar;
       path = [
@@ -51,7 +51,7 @@ in
       ];
       serviceConfig = {
         Type = "oneshot";
-        ExecStart = "${pkgs.runtimeShell} ${./scripts/metrics.sh} ${cfg.package}/bin/sky-nomad-submit ${directory}/skyflake.prom";
+        ExecStart = "${cfg.package}/libexec/skyflake/metrics ${cfg.package}/bin/sky-nomad-submit ${directory}/skyflake.prom";
         Nice = 5;
       };
     };

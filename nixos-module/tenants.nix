@@ -23,6 +23,9 @@ let
         example = 3001;
         description = "The account's uid and gid. It stays with the tenant for ever: the tenant's files carry it.";
       };
+      home = option sky.types.directory "/var/empty" "/home/alice" ''
+        The account's home, as passwd says it. Skyflake makes nothing there and reads nothing, no keys either.
+      '';
       sshKeys = mkOption {
         type = types.listOf types.singleLineStr;
         default = [ ];
@@ -88,14 +91,14 @@ in
       }
     ];
 
-    # A system account: no home, no range of subordinate uids.
+    # A system account: no home made, no range of subordinate uids.
     users.users = lib.mapAttrs (name: user: {
       inherit (user) uid;
       isSystemUser = true;
       group = name;
       extraGroups = [ "skyflake-tenants" ];
       description = "Skyflake tenant";
-      home = "/var/empty";
+      inherit (user) home;
       shell = "/run/current-system/sw/bin/sky-shell";
       openssh.authorizedKeys.keys = map (key: "restrict ${key}") user.sshKeys;
     }) cfg.users;

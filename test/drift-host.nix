@@ -104,6 +104,7 @@ let
         "skyflake-dns"
       ]
       ++ builtins.attrNames skyflake.users;
+      rules = builtins.filter (lib.hasInfix "skyflake") config.systemd.tmpfiles.rules;
       textOf = file: if file.text != null then file.text else file.source.text;
     in
     # All of the system, so that nothing in it is asserted away.
@@ -128,6 +129,7 @@ let
         );
         "firewall.nft" = "table inet nixos-fw {\n${nftables.tables.nixos-fw.content}\n}\n";
       }
+      // (if rules == [ ] then { } else { "tmpfiles.conf" = lib.concatLines rules; })
       // (if config.services.nomad.enable then {
         "nomad.json" = builtins.toJSON config.services.nomad.settings;
         "hosts.json" = builtins.toJSON config.networking.hosts;
@@ -190,6 +192,18 @@ in
     skyflake.users.alice = {
       uid = 3001;
       sshKeys = [ (key "alice@laptop") ];
+    };
+  });
+
+  # The same with a monitoring and a backup: what test/host-vm/module.bats runs.
+  watched = filesOf (evaluate {
+    skyflake = {
+      users.alice = {
+        uid = 3001;
+        sshKeys = [ (key "alice@laptop") ];
+      };
+      metrics.enable = true;
+      backup.enable = true;
     };
   });
 

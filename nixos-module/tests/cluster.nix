@@ -85,8 +85,6 @@ in
 {
   nodes = lib.genAttrs hosts node;
   _module.args.bringUp = ''
-    import base64
-
     hosts = [n1, n2, n3]
     start_all()
     for host in hosts:

@@ -8,7 +8,7 @@ setup() {
     cd "$BATS_TEST_TMPDIR" || return
 }
 
-hosts=(least most cluster cluster-most ceph)
+hosts=(least watched most cluster cluster-most ceph)
 clusters=(cluster cluster-most ceph)
 
 # config.json as the system's build leaves it: with what virtiofsd runs from.
@@ -184,7 +184,6 @@ effective() { # USER
     local conf="$GOLDEN/ceph/ceph.conf" unit
     [ "$(ceph-conf -c "$conf" --name osd.0 --lookup 'osd memory target')" = 4294967296 ]
     [ "$(ceph-conf -c "$conf" --name mon.n1 --lookup fsid)" = "$(sed -n 's/^Environment="FSID=\(.*\)"/\1/p' "$GOLDEN/ceph/skyflake-ceph-mon.service")" ]
-    [ "$(ceph-conf -c "$conf" --name client.skyflake --lookup 'rbd cache')" = false ]
     # The daemons themselves read it: what they would go by.
     ceph-osd -i 0 -c "$conf" --show-config-value osd_memory_target | grep -qx 4294967296
     ceph-mon -i n1 -c "$conf" --show-config-value mon_initial_members | grep -qx 'n1, n2, n3'
@@ -255,7 +254,7 @@ effective() { # USER
 }
 
 @test "nixos: machines are counted by tenant and state, and a scheduler that is away is told" {
-    local script=$BATS_TEST_DIRNAME/../../nixos-module/scripts/metrics.sh
+    local script=$BATS_TEST_DIRNAME/../../libexec/metrics
     # In the place of the tool, with answers as it gives them: judged is the script.
     printf '%s\n' '#!/bin/sh' '[ "$*" = "--config /etc/skyflake/config.json status --all --json" ] || exit 64' \
         'echo '\''{"machine":"alice/infra/www","state":"running","restarts":2}'\' \
@@ -267,6 +266,7 @@ effective() { # USER
     grep -qx 'skyflake_machines{tenant="alice",state="running"} 2' out.prom
     grep -qx 'skyflake_machines{tenant="bob",state="failed"} 1' out.prom
     grep -qx 'skyflake_machine_restarts{machine="alice/infra/www"} 2' out.prom
+    promtool check metrics <out.prom
     printf '#!/bin/sh\nexit 69\n' >status
     env -u SKY_CONFIG sh "$script" ./status out.prom
     grep -qx 'skyflake_up 0' out.prom
