@@ -89,7 +89,7 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
     # The eater is ours: to the kernel it is what a runner would be that had taken over its sandbox.
     vm 'www=$(hypervisor www) db=$(hypervisor db) supervisor=$(main_pid db)
         group=$(cgroup "$db") uid=$(machine_uid db)
-        ! sh -c "echo \$\$ >/sys/fs/cgroup$group/cgroup.procs; exec setpriv --reuid $uid --regid $uid --clear-groups \
+        not sh -c "echo \$\$ >/sys/fs/cgroup$group/cgroup.procs; exec setpriv --reuid $uid --regid $uid --clear-groups \
             dd if=/dev/zero of=/dev/null bs=1900M count=1"
         gone() { [ ! -e /proc/$db ]; }
         eventually 30 gone
@@ -123,7 +123,7 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
         is_gone db
         [ -z "$(units db)" ]
         grep -q "stopped: the supervisor was told to stop" $state/vm/$(name www)/supervisor.log
-        ! grep "did not shut down" $state/vm/$(name www)/supervisor.log
+        not grep "did not shut down" $state/vm/$(name www)/supervisor.log
         [ "$(systemctl show -P Result skyv-reconcile)" = success ]'
 }
 

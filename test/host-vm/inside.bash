@@ -3,6 +3,7 @@
 export SKY_SOURCE=/srv/tree SKY_HOST=/srv/sky SKY_PREFIX=skyv SKY_CONFIG=/srv/sky/etc/config.json BATS_FILE_TMPDIR=/root
 export PATH=/srv/sky/usr/bin:$PATH REPO=infra TENANT=alice WORK=/root/alice-infra
 bats_require_minimum_version() { :; }
+not() { ! "$@"; } # a "!" alone does not end a script
 # shellcheck source=test/lib/e2e.bash
 . /srv/tree/test/lib/e2e.bash
 set -eEuo pipefail

@@ -1,4 +1,4 @@
-# For test/host-vm/setup.bats: words for scripts that run inside the host VM.
+# For test/host-vm/setup.bats and module.bats: words for scripts that run inside the host VM.
 set -eEuo pipefail
 export LC_ALL=C.UTF-8
 trap 'echo "failed: $BASH_COMMAND" >&2' ERR
@@ -10,6 +10,8 @@ trap 'echo "failed: $BASH_COMMAND" >&2' ERR
     git config --global user.email alice@laptop
 }
 [ ! -d /root/infra ] || cd /root/infra
+
+not() { ! "$@"; } # a "!" alone does not end a script
 
 # What host-setup changes of a server, as far as anything could be left: files, accounts, rules, links, processes.
 picture() {

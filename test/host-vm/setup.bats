@@ -2,26 +2,12 @@
 # A Debian server, with systemd, becomes a host by `cmake --install` and `sky-vm-run host-setup`, is one after a reboot, and is
 # none any more after --undo. The tests build on one another.
 # shellcheck disable=SC2016 # scripts for the VM
-bats_require_minimum_version 1.5.0
+load outside.bash
 
 setup_file() {
-    export HOST_VM=${SKY_HOST_VM:-/var/tmp/skyflake-host-vm} TREE=$BATS_FILE_TMPDIR/tree
-    "$SKY_SOURCE/test/lib/install" host test 3>&-
-    mkdir -p "$TREE"
-    cmake --install "$SKY_BUILD" --prefix "$TREE/usr" --strip >/dev/null
-    cp -r "$SKY_SOURCE/test/e2e/flake" "$BATS_TEST_DIRNAME/setup.bash" "$TREE/"
-    # Guests on an emulated KVM: every character of a console is expensive.
-    echo '{ microvm.kernelParams = [ "quiet" "loglevel=1" "tsc=reliable" "no_timer_check" "mitigations=off" ]; }' \
-        >"$TREE/usr/share/skyflake/quiet.nix"
-    host_vm down 3>&-
-    host_vm up --cache "$SKY_CACHE" --port "${SKY_PORT:-10722}" --tree "$TREE" 3>&-
+    boot_debian setup.bash
     vm 'cp -r /srv/tree/usr/. /usr/local/ && picture >/root/before'
 }
-teardown_file() { [ "${SKY_KEEP:-}" = 1 ] || host_vm down 3>&-; }
-
-host_vm() { "$SKY_SOURCE/test/lib/host-vm" "$1" "$HOST_VM" "${@:2}"; }
-vm() { host_vm exec ". /srv/tree/setup.bash; $1" </dev/null 3>&-; }
-says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$output" >&2; return 1; }; }
 
 @test "--dry-run says each step and takes none" {
     run -0 vm 'sky-vm-run host-setup --dry-run; picture | diff /root/before -'
@@ -39,7 +25,7 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
             | .program_roots = [\"/usr\", \"/lib\", \"/lib64\", \"/srv/sky/virtiofsd\"]" /etc/skyflake/config.json >/root/config
         cat /root/config >/etc/skyflake/config.json
         sky-vm-run doctor >&2
-        for unit in host reconcile gc backup; do systemd-analyze verify --man=no "/etc/systemd/system/sky-$unit.service"; done
+        for unit in host reconcile gc backup metrics; do systemd-analyze verify --man=no "/etc/systemd/system/sky-$unit.service"; done
         systemctl is-active --quiet sky-host sky-reconcile sky-gc.timer'
     run -0 vm 'sky-vm-run host-setup 2>&1'
     says 'nothing to do'
@@ -54,7 +40,10 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
         uid=$(id -u alice)
         [ "$(systemctl show -P MemoryMax user-$uid.slice)" = $(($(mib .cell.mem_mib 8192) << 20)) ]
         [ "$(systemctl show -P LoadState user@$uid.service)" = masked ]
-        [ "$(units www | wc -l)" = 1 ]'
+        [ "$(units www | wc -l)" = 1 ]
+        mkdir -p /var/lib/prometheus/node-exporter
+        systemctl start sky-metrics
+        grep -x "skyflake_machines{tenant=\"alice\",state=\"running\"} 1" /var/lib/prometheus/node-exporter/sky.prom'
 }
 
 @test "it is a host after a reboot, too: rules, keys, and the machine with its disk" {
@@ -75,8 +64,8 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
         [ -e "/proc/$pid/exe" ]
         sky-vm-run host-setup --undo
         [ ! -e "/proc/$pid/exe" ]
-        ! grep "did not shut down" /var/lib/skyflake/vm/alice.infra.www/supervisor.log
-        ! ssh host whoami
+        not grep "did not shut down" /var/lib/skyflake/vm/alice.infra.www/supervisor.log
+        not ssh host whoami
         picture | grep -v -e "^/etc/skyflake" -e "^/var/lib/skyflake" | diff /root/before -'
     says 'would shut down the machines that run here'
     vm 'sky-vm-run host-setup
