@@ -61,6 +61,24 @@ teardown_file() { drop_all; }
     [ -n "$output" ]
 }
 
+@test "logs -f and the operator's status --watch go on while a machine is stopped and started anew" {
+    local had
+    at n2 alice logs -f shop/www >"$BATS_TEST_TMPDIR/log" 2>&1 3>&- &
+    local reader=$!
+    on n1 timeout 120 "$SKY_HOST/usr/bin/sky-nomad-submit" --config "$SKY_CONFIG" status --all --watch --json \
+        >"$BATS_TEST_TMPDIR/watch" 2>&1 3>&- &
+    seen() { jq -es --arg s "$1" 'any(.[]; (.machine | endswith("/shop/www")) and .state == $s)' "$BATS_TEST_TMPDIR/watch" >/dev/null; }
+    longer() { [ "$(wc -l <"$BATS_TEST_TMPDIR/log")" -gt "$1" ]; }
+    eventually 30 longer 0
+    eventually 30 seen running
+    run -0 at n3 alice stop shop/www
+    eventually 30 seen stopped
+    had=$(wc -l <"$BATS_TEST_TMPDIR/log")
+    run -0 at n3 alice restart shop/www
+    eventually 30 longer "$had"
+    kill "$reader"
+}
+
 @test "connect, from any host: bytes both ways, and why not" {
     local host
     for host in n1 n2 n3; do

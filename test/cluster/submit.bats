@@ -68,6 +68,24 @@ local_site() { site "$1" "deployment = { volumes.root = { size = 256; class = \"
     [ "$(field db .why)" = null ]
 }
 
+@test "a machine that its host kills while it starts is waited for, and not held back" {
+    local home file push
+    home=$(host_of db)
+    file=$SKY_HOST/hosts/$home/state/vm/$(account alice).rules.db/running.json
+    machines db="$(local_site "four of db")"
+    push_to n1 main:db >"$BATS_TEST_TMPDIR/push" 3>&- &
+    push=$!
+    begun() { jq -e --arg rev "$(git rev-parse HEAD)" '.begun and .spec.rev == $rev' "$file"; }
+    eventually 120 begun
+    on "$home" kill -KILL "$(jq .guard "$file")"
+    wait "$push" || { cat "$BATS_TEST_TMPDIR/push"; false; }
+    grep 'db: the machine was killed' "$BATS_TEST_TMPDIR/push"
+    is_up db
+    [ "$(page_of db)" = "four of db" ]
+    [ "$(field db .why)" = null ]
+    [ "$(field db .rev)" = "$(git rev-parse HEAD)" ]
+}
+
 @test "reconcile finishes what somebody else undid, and ends what nobody asked for" {
     nomad_api DELETE "job/$(account alice).rules.db?namespace=sky-$(account alice)"
     nomad_api PUT "jobs?namespace=sky-$(account alice)" "$(job db | jq -c --arg id "$(account alice).rules.ghost" \
@@ -79,7 +97,7 @@ local_site() { site "$1" "deployment = { volumes.root = { size = 256; class = \"
     job ghost | jq -e '.Stop | not'
     run -0 operator reconcile
     is_up db
-    [ "$(page_of db)" = "three of db" ]
+    [ "$(page_of db)" = "four of db" ]
     job ghost | jq -e .Stop
     run -0 operator reconcile --dry-run
     says_not '----->'
@@ -94,14 +112,14 @@ local_site() { site "$1" "deployment = { volumes.root = { size = 256; class = \"
     API_HOST=$other HOST_NOW=$other eventually 60 waits
     [ "$(API_HOST=$other allocations db | jq 'map(select(.DesiredStatus == "run")) | length')" = 1 ]
     cluster start "$home"
-    back() { [ "$(HOST_NOW=$other field db)" = running ] && [ "$(HOST_NOW=$other page_of db)" = "three of db" ]; }
+    back() { [ "$(HOST_NOW=$other field db)" = running ] && [ "$(HOST_NOW=$other page_of db)" = "four of db" ]; }
     HOST_NOW=$other eventually 120 back
     [ "$(HOST_NOW=$other host_of db)" = "$home" ]
 }
 
 @test "a drained host's machines move one by one, and it takes none until it is undrained" {
     local from
-    machines db="$(local_site "three of db")" www="$(site "one of www")"
+    machines db="$(local_site "four of db")" www="$(site "one of www")"
     run -0 push_to n1 main:www
     from=$(host_of www)
     run operator drain "$from" --dry-run

@@ -33,6 +33,22 @@ TEST_CASE("a list is read element by element, with what is wanted of each", "[no
         {"ID":"b","Meta":null},{},{}])"));
 }
 
+TEST_CASE("quotes and brackets in a list's strings end nothing", "[nomad]") {
+    const auto all =
+        seen(R"([{"x":"]}\\","y\"":"\"","ID":"\\\"","z":["[{\"",{"ID":"\\"}]},{"ID":"}]"}])");
+    CHECK(all.good);
+    CHECK(all.list == Json::parse(R"([{"ID":"\\\""},{"ID":"}]"}])"));
+}
+
+TEST_CASE("no piece of a list is taken for one", "[nomad]") {
+    const std::string whole =
+        R"([{"ID":"a","No":{"x":["\"",-1.5e3,null,true]},"Meta":{"k":"v"}}, {"ID":"b"}])";
+    REQUIRE(seen(whole).good);
+    for (std::size_t n = 0; n < whole.size(); ++n) {
+        CHECK_FALSE(seen(whole.substr(0, n)).good);
+    }
+}
+
 TEST_CASE("nothing is an empty list", "[nomad]") {
     for (const auto* text : {"[]", "null"}) {
         CHECK(seen(text).good);
@@ -41,8 +57,31 @@ TEST_CASE("nothing is an empty list", "[nomad]") {
 }
 
 TEST_CASE("what is no list of objects is none", "[nomad]") {
-    for (const auto* text : {"", "{}", "3", "\"ID\"", "[1]", "[[]]", "[null]", "[{\"ID\":\"a\"}",
-                             "[{}] x", "{\"ID\":[]}"}) {
+    for (const auto* text : {"",
+                             "{}",
+                             "3",
+                             "\"ID\"",
+                             "[1]",
+                             "[[]]",
+                             "[null]",
+                             "[{\"ID\":\"a\"}",
+                             "[{}] x",
+                             "{\"ID\":[]}",
+                             "[{}",
+                             "[{},]",
+                             "[{} {}]",
+                             "[{\"ID\"}]",
+                             "[{\"ID\":}]",
+                             "[{\"ID\":nul}]",
+                             "[{\"ID\":1,}]",
+                             "[{ID:1}]",
+                             "[{\"ID\":[}]}]",
+                             "[{\"No\":[1,2}",
+                             "[{\"No\":\"}]",
+                             "[{\"No\":\"\\\"}]",
+                             "[{\"No\":1 2}]",
+                             "nul",
+                             "null x"}) {
         CAPTURE(text);
         CHECK_FALSE(seen(text).good);
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "sky-nomad-submit/deployer-job.hpp"
+#include "sky-nomad-submit/orders.hpp"
 
 #include <sky/cli.hpp>
 #include <sky/error.hpp>
@@ -243,13 +244,20 @@ Verdict Deployer::dry(const Job& job, const Order& order) const {
 }
 
 Scheduler::Watch Deployer::watch(const MachinePath& path) const {
-    return
-        [this, name = path.machine.str(), last = std::string()](const MachineState& seen) mutable {
-            if (seen.state != last && (seen.state == "fetching" || seen.state == "starting")) {
-                say_(fmt::format("-----> {} {}", name, seen.state));
+    return [this, name = path.machine.str(), last = std::string(),
+            why = std::optional<std::string>()](const MachineState& seen) mutable {
+        if (seen.state != last && (seen.state == "fetching" || seen.state == "starting")) {
+            say_(fmt::format("-----> {} {}", name, seen.state));
+        }
+        last = seen.state;
+        const bool waits = seen.state == "starting" || seen.state == "backoff";
+        if (config_.nomad && waits && seen.blame != 1 && seen.why && seen.why != why) {
+            for (const auto& line : wrapped(name + ":", *seen.why)) {
+                say_(line);
             }
-            last = seen.state;
-        };
+            why = seen.why;
+        }
+    };
 }
 
 void Deployer::save(const Job& job) const {

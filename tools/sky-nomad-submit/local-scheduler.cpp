@@ -178,9 +178,7 @@ class LocalScheduler : public Scheduler {
                 return std::nullopt;
             }
             Json line = parse_json(*text, kLineMost, "state.json");
-            for (const char* own : {"serial", "code"}) { // between sky-vm-run and its supervisors
-                line.erase(own);
-            }
+            line.erase("serial"); // between sky-vm-run and its supervisors
             auto state = MachineState::parse(dump_json(line));
             const bool same = state.state == "ready" && state.spec == spec.hash();
             return same && is_watched(spec.path) ? std::optional(std::move(state)) : std::nullopt;

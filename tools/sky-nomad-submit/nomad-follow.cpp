@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "sky-nomad-submit/followed.hpp"
 #include "sky-nomad-submit/nomad-scheduler.hpp"
 
 #include <sky/cli.hpp>
@@ -21,21 +22,13 @@ constexpr seconds kFetch{3600};        ///< silence while a closure is unpacked
 
 } // namespace
 
-Outcome failed_because(const std::optional<MachineState>& last, const MachinePath& path,
-                       const std::string& why) {
-    MachineState state = last.value_or(MachineState{.path = path});
-    state.state = "failed";
-    state.why = why;
-    return {.exit_code = 1, .last = state, .said = why};
-}
-
 /// Until the machine is ready or has failed.
 Outcome NomadScheduler::follow(const Following& what, const Watch& watch) {
     const auto place_end = Clock::now() + seconds(config_.nomad->place_s);
     auto end = Clock::now() + what.limit;
     auto ask = Clock::now();
     std::optional<Allocation> mine;
-    std::optional<MachineState> last;
+    Followed heard;
     std::string last_text;
     bool starts = false;
     for (;;) {
@@ -58,7 +51,7 @@ Outcome NomadScheduler::follow(const Following& what, const Watch& watch) {
             MachineState now = MachineState::parse(*text);
             if (now.alloc == mine->id) {
                 last_text = *text;
-                last = now;
+                heard.hear(now);
                 watch(now);
                 if (now.state == "fetching") {
                     end = Clock::now() + kFetch;
@@ -66,24 +59,21 @@ Outcome NomadScheduler::follow(const Following& what, const Watch& watch) {
                     starts = true;
                     end = Clock::now() + what.limit;
                 }
-                if (now.state == "ready") {
-                    return {.exit_code = 0, .last = last, .said = ""};
-                }
-                if (now.state == "failed" || now.state == "backoff" || now.state == "stopped") {
-                    return {.exit_code = 1, .last = last, .said = ""};
+                if (auto answer = heard.answer()) {
+                    return std::move(*answer);
                 }
             }
         }
-        if (mine && mine->ended()) {
-            return failed_because(last, what.path, mine->event);
+        if (mine && mine->ended() && mine->wanted == "run") { // else it goes on in another
+            return {.exit_code = code(ExitCode::kUnavailable),
+                    .last = std::nullopt,
+                    .said = mine->event};
         }
         if (Clock::now() > end) {
-            return failed_because(last, what.path,
-                                  last ? fmt::format("not ready in {} s{}{}", what.limit.count(),
-                                                     last->why ? ": " : "", last->why.value_or(""))
-                                       : fmt::format("nothing was heard from {} for {} s",
-                                                     mine ? mine->node : "nomad",
-                                                     what.limit.count()));
+            return heard.late(heard.last()
+                                  ? fmt::format("not ready in {} s", what.limit.count())
+                                  : fmt::format("nothing was heard from {} for {} s",
+                                                mine ? mine->node : "nomad", what.limit.count()));
         }
         std::this_thread::sleep_for(kLook);
     }

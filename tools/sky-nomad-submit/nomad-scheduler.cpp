@@ -103,10 +103,11 @@ std::vector<Room> NomadScheduler::rooms(const MachinePath& without) {
     return out;
 }
 
-/// Those for which Nomad looks for a place, or is about to.
+/// Those for which Nomad looks for a place, or is about to. First those that it is about to: what
+/// it finds none for meanwhile is among the others.
 std::set<std::string> NomadScheduler::placeless() {
     std::set<std::string> out;
-    for (const char* status : {"blocked", "pending"}) {
+    for (const char* status : {"pending", "blocked"}) {
         nomad().each("evaluations", {{"namespace", "*"}, {"status", status}},
                      {"Namespace", "JobID"}, [&](const Json& each) {
                          out.insert(text_of(each, "Namespace") + "/" + text_of(each, "JobID"));

@@ -84,8 +84,4 @@ class NomadScheduler : public Scheduler {
     std::optional<nomad::Client> nomad_;
 };
 
-/// What a request that the machine made fail ends with.
-[[nodiscard]] Outcome failed_because(const std::optional<MachineState>& last,
-                                     const MachinePath& path, const std::string& why);
-
 } // namespace sky::submit

@@ -31,6 +31,8 @@ struct MachineState {
     std::int64_t restarts = 0;
     std::optional<std::string> why = {};
     bool lives = false; ///< a process of it is there
+    /// 1: the machine is at fault. Else the host's trouble: of `starting`, `backoff` and `failed`.
+    int blame = 1;
 
     /// Something of it lives, or will by itself.
     [[nodiscard]] bool is_up() const { return lives || (state != "stopped" && state != "failed"); }
@@ -57,6 +59,10 @@ struct Outcome {
     /// One line of what went wrong.
     [[nodiscard]] std::string reason() const;
 };
+
+/// What a request that the machine made fail ends with.
+[[nodiscard]] Outcome failed_because(const std::optional<MachineState>& last,
+                                     const MachinePath& path, const std::string& why);
 
 /// What was granted of where a machine may run. Beside the spec: it restarts nothing.
 struct Placing {

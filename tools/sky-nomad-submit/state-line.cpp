@@ -39,6 +39,7 @@ MachineState MachineState::parse(std::string_view json) {
         out.rev = parse_name<Revision>(fields, "rev");
     }
     out.lives = fields.integer_or("pid", 0, INT64_MAX, 0) > 0;
+    out.blame = static_cast<int>(fields.integer_or("code", 1, 255, 1));
     fields.each(
         "address",
         [&](const Json& address, const std::string& path) {

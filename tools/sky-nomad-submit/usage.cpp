@@ -211,8 +211,10 @@ void each_account(const std::filesystem::path& shared, const Tenant& tenant, con
             continue;
         }
         for (const auto& entry : std::filesystem::directory_iterator(repo.path())) {
-            const auto stem = entry.path().stem().string();
-            if (entry.path().extension() == ".usage" && Machine::valid(stem)) {
+            if (!entry.path().native().ends_with(".usage")) { // there are more records than these
+                continue;
+            }
+            if (const auto stem = entry.path().stem().string(); Machine::valid(stem)) {
                 f(MachinePath{tenant, Repo::parse(name), Machine::parse(stem)});
             }
         }

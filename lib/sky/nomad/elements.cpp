@@ -3,114 +3,134 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 namespace sky::nomad {
 namespace {
 
-/// Depth 1 is the list, 2 an object of it, and so on.
-class Elements : public nlohmann::json_sax<Json> {
+/// Goes through JSON without making values of it: what nobody wants is nine tenths of a list.
+class Walk {
   public:
-    Elements(const std::vector<std::string_view>& keys, const std::function<void(const Json&)>& f)
-        : keys_(keys), f_(f) {}
+    explicit Walk(std::string_view text) : rest_(text) {}
 
-    bool null() override { return depth_ == 0 || put(nullptr); }
-    bool boolean(bool value) override { return put(value); }
-    bool number_integer(number_integer_t value) override { return put(value); }
-    bool number_unsigned(number_unsigned_t value) override { return put(value); }
-    bool number_float(number_float_t value, const string_t& /*text*/) override {
-        return put(value);
+    /// Whether `c` comes next; then it is behind us.
+    bool take(char c) {
+        space();
+        const bool there = rest_.starts_with(c);
+        rest_.remove_prefix(there ? 1 : 0);
+        return there;
     }
-    bool string(string_t& value) override {
-        return skips_ ? depth_ > 1 : put(Json(std::move(value)));
+    bool ends() {
+        space();
+        return rest_.empty();
     }
-    bool binary(binary_t& /*value*/) override { return false; }
-    bool start_object(std::size_t /*size*/) override {
-        if (depth_ != 1) {
-            return depth_ > 1 && open(Json::object());
+    /// The text of a string, with its quotes; empty: there is none.
+    std::string_view string() {
+        space();
+        return rest_.starts_with('"') ? cut(string_end(0)) : std::string_view();
+    }
+    /// The text of any value; empty: there is none. Brackets are counted, and no more.
+    std::string_view value() {
+        space();
+        if (rest_.starts_with('"')) {
+            return string();
         }
-        depth_ = 2;
-        element_ = Json::object();
-        open_.assign(1, &element_);
-        return true;
-    }
-    bool start_array(std::size_t /*size*/) override {
-        if (depth_ != 0) {
-            return depth_ > 1 && open(Json::array());
+        if (!rest_.starts_with('{') && !rest_.starts_with('[')) {
+            return cut(std::min(rest_.find_first_of(",:]} \t\r\n"), rest_.size()));
         }
-        depth_ = 1;
-        return true;
-    }
-    bool end_object() override {
-        if (depth_ != 2) {
-            return close();
+        std::size_t depth = 0;
+        for (std::size_t at = 0; at < rest_.size();) {
+            const char c = rest_[at];
+            if (c == '"') {
+                at = string_end(at);
+                continue;
+            }
+            ++at;
+            depth += c == '{' || c == '[' ? 1 : 0;
+            depth -= c == '}' || c == ']' ? 1 : 0;
+            if (depth == 0) {
+                return cut(at);
+            }
         }
-        depth_ = 1;
-        skips_ = false;
-        f_(element_);
-        return true;
-    }
-    bool end_array() override { return depth_ == 1 ? (depth_ = 0, true) : close(); }
-    bool key(string_t& value) override {
-        if (depth_ == 2) {
-            skips_ = std::find(keys_.begin(), keys_.end(), value) == keys_.end();
-        }
-        if (!skips_) {
-            key_ = std::move(value);
-        }
-        return true;
-    }
-    bool parse_error(std::size_t /*at*/, const std::string& /*token*/,
-                     const nlohmann::detail::exception& /*error*/) override {
-        return false;
+        return {};
     }
 
   private:
-    Json* place(Json value) {
-        Json& parent = *open_.back();
-        if (parent.is_array()) {
-            parent.push_back(std::move(value));
-            return &parent.back();
-        }
-        Json& slot = parent[key_];
-        slot = std::move(value);
-        return &slot;
+    void space() {
+        rest_.remove_prefix(std::min(rest_.find_first_not_of(" \t\r\n"), rest_.size()));
     }
-    bool put(Json value) {
-        if (depth_ > 1 && !skips_) {
-            place(std::move(value));
+    /// Behind the string that begins at `at`; npos: it does not end.
+    [[nodiscard]] std::size_t string_end(std::size_t at) const {
+        for (;;) {
+            at = rest_.find('"', at + 1);
+            if (at == rest_.npos) {
+                return at;
+            }
+            const auto plain = rest_.find_last_not_of('\\', at - 1); // at worst the first quote
+            if ((at - plain) % 2 == 1) {
+                return at + 1;
+            }
         }
-        return depth_ > 1;
     }
-    bool open(Json value) {
-        ++depth_;
-        if (!skips_) {
-            open_.push_back(place(std::move(value)));
+    std::string_view cut(std::size_t size) {
+        if (size > rest_.size()) {
+            return {};
         }
-        return true;
-    }
-    bool close() {
-        --depth_;
-        if (!skips_) {
-            open_.pop_back();
-        }
-        return true;
+        const auto out = rest_.substr(0, size);
+        rest_.remove_prefix(size);
+        return out;
     }
 
-    const std::vector<std::string_view>& keys_;
-    const std::function<void(const Json&)>& f_;
-    std::size_t depth_ = 0;
-    bool skips_ = false; ///< in a member that nobody wants
-    Json element_;
-    std::vector<Json*> open_; ///< of element_, outermost first
-    std::string key_;
+    std::string_view rest_;
 };
+
+/// One object with the members that are wanted; nothing: there is none.
+std::optional<Json> element(Walk& walk, const std::vector<std::string_view>& keys) {
+    if (!walk.take('{')) {
+        return std::nullopt;
+    }
+    Json out = Json::object();
+    if (walk.take('}')) {
+        return out;
+    }
+    do {
+        auto key = walk.string();
+        const bool named = !key.empty() && walk.take(':');
+        const auto value = named ? walk.value() : std::string_view();
+        if (value.empty()) {
+            return std::nullopt;
+        }
+        key = key.substr(1, key.size() - 2);
+        if (std::find(keys.begin(), keys.end(), key) != keys.end()) {
+            Json wanted = Json::parse(value, nullptr, false);
+            if (wanted.is_discarded()) {
+                return std::nullopt;
+            }
+            out[std::string(key)] = std::move(wanted);
+        }
+    } while (walk.take(','));
+    return walk.take('}') ? std::optional(std::move(out)) : std::nullopt;
+}
 
 } // namespace
 
 bool each_element(std::string_view text, const std::vector<std::string_view>& keys,
                   const std::function<void(const Json&)>& f) {
-    Elements elements(keys, f);
-    return Json::sax_parse(text.begin(), text.end(), &elements);
+    Walk walk(text);
+    if (!walk.take('[')) {
+        return walk.value() == "null" && walk.ends();
+    }
+    if (walk.take(']')) {
+        return walk.ends();
+    }
+    do {
+        const auto one = element(walk, keys);
+        if (!one) {
+            return false;
+        }
+        f(*one);
+    } while (walk.take(','));
+    return walk.take(']') && walk.ends();
 }
 
 } // namespace sky::nomad
