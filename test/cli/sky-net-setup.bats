@@ -294,6 +294,24 @@ c, _ = s.accept(); os.setgroups([]); os.setgid(64001); os.setuid(64001); c.senda
     dhcp www
 }
 
+@test "net: boundary --check tells rules of another configuration; boundary puts them in order, and an older version's table away" {
+    run -1 net boundary --check
+    boot www
+    net boundary --check
+    host nft 'table bridge skn { chain old { type filter hook forward priority 0; policy drop; }; }'
+    sed -i 's|"egress":\["198.51.100.0/24"\]|"egress":["198.51.100.0/25"]|' "$dir/config.json"
+    rules=$(host nft list ruleset)
+    run -1 net boundary --check
+    [[ $output == *"than the configuration wants (sky-net-setup boundary)"* ]]
+    [ "$rules" = "$(host nft list ruleset)" ]
+    net boundary
+    net boundary --check
+    run ! host nft list table bridge skn
+    host nft list chain netdev skn sknt1x0
+    host nft delete table netdev skn
+    run -1 net boundary --check
+}
+
 @test "net: an address that went to another machine is leased to it at once" {
     boot www db
     down www

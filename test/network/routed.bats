@@ -66,6 +66,7 @@ forgot() { ! knows "$1" "$2"; }
     [ "$(on 1 ip route show proto 83)" = "10.99.1.10 dev skwt1x0 scope link src 10.99.1.1 " ]
     [ "$(on 1 ip -6 route show proto 83 | grep -c "^$(address6 a) dev skwt1x0")" = 1 ]
     [ "$(on 1 ip -o link show master skwb1)" = '' ]
+    [ "$(on 1 cat /sys/class/net/skwt1x0/netdev_group)" = $((0x0a630100)) ] # 10.99.1.0
     for each in '1 b' '1 c' '2 a' '2 c' '3 a' '3 b'; do
         # shellcheck disable=SC2086 # a pair
         eventually knows $each
@@ -189,7 +190,7 @@ s.bind((sys.argv[2], 4000))
 s.sendto(b"sky:" + sys.argv[1].encode() + b";" + b"\0" * 40, (sys.argv[3], 4000))' "$@"
     }
     eventually settled a
-    in_guest a ping -6 -n -q -c1 -W2 "$(address6 b)" # its host knows where it is
+    eventually in_guest a ping -6 -n -q -c1 -W2 "$(address6 b)" # its host knows where it is
     hear a
     inject outside "$(address b)" "$(address a)"
     inject outside6 "$(address6 b)" "$(address6 a)"

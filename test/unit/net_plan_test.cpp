@@ -246,8 +246,11 @@ TEST_CASE("net: rules name each tap once, and nothing that was not validated", "
                               bridge.name)));
     }
     const std::string guard = plan.guards_of({"skyt7x1"});
-    CHECK(guard.starts_with("add chain netdev sky skyt7x1\nflush chain netdev sky skyt7x1\n"
-                            "delete chain netdev sky skyt7x1\n"));
+    const std::string head = "add chain netdev sky skyt7x1 {\n    type filter hook ingress device "
+                             "\"skyt7x1\" priority -300; policy drop;\n";
+    CHECK(guard.starts_with(head + "}\nflush chain netdev sky skyt7x1\n" + head));
+    CHECK(has(plan.base, "\nadd chain inet sky " + plan.mark + "\n"));
+    CHECK(plan.mark.starts_with("rules_"));
     CHECK(has(guard, "hook ingress device \"skyt7x1\" priority -300; policy drop;"));
     CHECK(has(guard, "== 0x000000000000025f010000070800 @nh,96,32 0x0a59010a @th"));
     CHECK(has(guard, "arp saddr ether 02:5f:01:00:00:07 arp saddr ip 10.89.1.10 accept"));
@@ -399,7 +402,8 @@ TEST_CASE("net: a segment has what its mode needs", "[net]") {
     const MachineNet alone = granted_in(cluster_of(routed), {});
     const Plan routes = make_plan(cluster_of(routed), {alone});
     CHECK(routes.bridges[0].switch_name().empty());
-    CHECK(routes.rules == "add element inet sky same_segment { 10.88.2.0/24 . 10.88.2.0/24 }\n"
+    CHECK(routes.rules == "add element inet sky same_group { 173539840 . 173539840 }\n"
+                          "add element inet sky same_segment { 10.88.2.0/24 . 10.88.2.0/24 }\n"
                           "add element inet sky gateways { 10.88.2.0/24 . 10.88.2.1 }\n");
 }
 

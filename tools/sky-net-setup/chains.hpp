@@ -43,10 +43,11 @@ inline constexpr std::string_view kInetChains = R"(
   }
 
   # Out to the world, not to other tenants or into the cluster, but for answers. Between machines of
-  # one routed segment, wherever they are. The pair is for bridged packets that come by here where
+  # one routed segment, wherever they are: of two taps here their group tells at less cost. The pair is for bridged packets that come by here where
   # br_netfilter is on.
   chain forward {
     type filter hook forward priority filter; policy accept;
+    iifgroup . oifgroup @same_group accept
     iifname . oifname @same_bridge accept
     iifname != @guest_links jump from_outside
     ip saddr . ip daddr @same_segment accept
@@ -74,6 +75,10 @@ inline constexpr std::string_view kInetChains = R"(
     ip6 daddr @masqueraded6 drop
     ip6 daddr != @guests6 drop
   }
+)";
+
+/// Only where a network has masquerade.
+inline constexpr std::string_view kNatChain = R"(
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;
     ip saddr . ip daddr @same_segment accept

@@ -77,8 +77,12 @@ void Links::flood_to(const std::string& name, const std::vector<std::string>& pe
     nl_cache* raw = nullptr;
     check(nl_cache_alloc_name("route/neigh", &raw), "list", "neighbours");
     const CachePtr cache(raw);
-    nl_cache_set_arg1(raw, AF_BRIDGE);
-    check(nl_cache_refill(socket_, raw), "list the peers of", name);
+    ifinfomsg head{}; // of this link alone: libnl would ask for all bridges'
+    head.ifi_family = AF_BRIDGE;
+    head.ifi_index = link;
+    check(nl_send_simple(socket_, RTM_GETNEIGH, NLM_F_DUMP, &head, sizeof head),
+          "list the peers of", name);
+    check(nl_cache_pickup(socket_, raw), "list the peers of", name);
     for (nl_object* object = nl_cache_get_first(raw); object != nullptr;
          object = nl_cache_get_next(object)) {
         auto* entry = reinterpret_cast<rtnl_neigh*>(object);

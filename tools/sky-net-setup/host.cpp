@@ -178,7 +178,14 @@ std::vector<MachineNet> Host::neighbours(const MachineNet& machine) const {
 void Host::join(const Plan& plan, const MachineNet& machine) const {
     begin();
     remember(machine);
-    connect(plan, plan.rules);
+    need_tables(plan.prefix, plan.mark);
+    std::string rules;
+    for (const Bridge& bridge : plan.bridges) {
+        if (bridge.hosts.size() == 1) { // else it is there since the first
+            rules += render_segment(config_.prefix, bridge);
+        }
+    }
+    connect(plan, rules);
     members().add(machine);
     for (const Bridge& bridge : plan.bridges) {
         if (bridge.served) {
@@ -196,7 +203,7 @@ void Host::leave(const Plan& plan, const MachineNet& machine,
         if (const auto link = links.find(port.outside); link && link->type == "tun") {
             links.remove(port.outside);
         }
-        rules += render_no_guard(config_.prefix, port.outside);
+        drop_chain(config_.prefix, port.outside);
     }
     forget(machine.path);
     members().remove(machine);
@@ -285,6 +292,7 @@ void Host::make_taps(const MachineNet& machine, const Fd& netns) const {
 }
 
 void Host::attach(const MachineNet& machine, const Plan& plan, const Fd& netns) const {
+    need_tables(plan.prefix, plan.mark);
     Links links;
     const Fd home = own_netns();
     for (const Port& port : machine.ports) {
@@ -301,7 +309,7 @@ void Host::attach(const MachineNet& machine, const Plan& plan, const Fd& netns) 
             }
             theirs.move(port.inside, home, port.outside);
         }
-        load_rules(plan.rules + render_guard(config_.prefix, port));
+        load_rules(render_guard(config_.prefix, port));
         plug(links, port, *bridge);
     }
 }
@@ -311,6 +319,15 @@ void Host::drop_taps(const MachineNet& machine, const Fd& netns) const {
     Links links;
     for (const Port& port : machine.ports) {
         links.remove(port.inside);
+    }
+}
+
+void check_rules(const Config& config) {
+    if (!tables_stand(config.prefix, mark_of(render_rules(make_rules(config))))) {
+        fail(ExitCode::kSomeFailed,
+             "nftables has other rules in its tables '{}' than the configuration wants "
+             "(sky-net-setup boundary)",
+             config.prefix);
     }
 }
 

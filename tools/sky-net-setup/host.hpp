@@ -66,4 +66,7 @@ class Host {
     const Config& config_;
 };
 
+/// Throws Error(kSomeFailed) unless the kernel has the tables that the configuration makes.
+void check_rules(const Config& config);
+
 } // namespace sky::net

@@ -155,6 +155,13 @@ void Links::set_mtu(const std::string& name, std::int64_t mtu) {
           name);
 }
 
+void Links::set_group(const std::string& name, std::uint32_t group) {
+    const LinkPtr wanted = new_link();
+    rtnl_link_set_group(wanted.get(), group);
+    check(rtnl_link_change(socket_, need(socket_, name).get(), wanted.get(), 0), "set the group of",
+          name);
+}
+
 void Links::set_up(const std::string& name) {
     const LinkPtr wanted = new_link();
     rtnl_link_set_flags(wanted.get(), IFF_UP);

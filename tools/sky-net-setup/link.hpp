@@ -71,6 +71,7 @@ class Links {
     void ensure_route(const std::string& address, const std::string& link,
                       const std::string& source);
     void set_mtu(const std::string& name, std::int64_t mtu);
+    void set_group(const std::string& name, std::uint32_t group);
     void set_up(const std::string& name);
     void enslave(const std::string& name, const std::string& bridge);
     /// Whether a bridge remembers who is behind this port of it.

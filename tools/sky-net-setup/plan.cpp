@@ -116,6 +116,7 @@ Plan make_plan(const Config& config, std::vector<MachineNet> machines, const Fac
     Plan plan;
     plan.prefix = config.prefix;
     plan.base = render_rules(make_rules(config));
+    plan.mark = mark_of(plan.base);
     for (auto& [name, bridge] : bridges) {
         // In an order that does not hang on who asks.
         std::sort(bridge.hosts.begin(), bridge.hosts.end(),

@@ -103,6 +103,8 @@ struct Bridge {
 
     /// The bridge that taps become ports of; empty where there is none.
     [[nodiscard]] const std::string& switch_name() const;
+    /// Of its taps, mode `routed`: a number that no link of the operator's has, no two segments'.
+    [[nodiscard]] std::uint32_t group() const { return subnet.base.value; }
     [[nodiscard]] Ipv4 gateway() const { return subnet.gateway(); }
 };
 
@@ -111,6 +113,7 @@ struct Bridge {
 struct Plan {
     std::vector<Bridge> bridges; ///< by name
     std::vector<MachineNet> machines;
+    std::string mark;  ///< by which `base` is known in the kernel: mark_of()
     std::string base;  ///< for nft: what the configuration alone says; replaces our tables
     std::string rules; ///< and the segments: follows `base`, in the same transaction
     std::string prefix;

@@ -2,6 +2,7 @@
 #include <sky-net-setup/chains.hpp>
 #include <sky-net-setup/rules.hpp>
 #include <sky/error.hpp>
+#include <sky/hash.hpp>
 
 #include <algorithm>
 #include <array>
@@ -11,6 +12,8 @@
 
 namespace sky::net {
 namespace {
+
+constexpr std::string_view kMarkHead = "rules_";
 
 Subnet network_of(const Network& name, const NetworkConfig& network) {
     try {
@@ -107,6 +110,7 @@ std::string inet_table(const Rules& r) {
     text += set_text("vxlan_ports", "inet_service", false, r.vxlan_ports);
     text += set_text("guest_links", "ifname", true, wildcards({r.prefix + "b", r.prefix + "t"}));
     text += set_text("same_bridge", "ifname . ifname", false, {});
+    text += set_text("same_group", "devgroup . devgroup", false, {});
     text += set_text("same_segment", "ipv4_addr . ipv4_addr", true, {});
     text += set_text("same_segment6", "ipv6_addr . ipv6_addr", true, {});
     std::string chains(kInetChains);
@@ -118,7 +122,11 @@ std::string inet_table(const Rules& r) {
             fmt::format("    meta skuid {}-{} meta skuid & 3 == {} meta l4proto tcp accept\n",
                         r.machines_first, r.machines_last, fourth));
     }
-    return text.append(chains) + "}\n";
+    text += chains;
+    if (!r.masquerade.empty() || !r.masquerade6.empty()) { // else no packet need pay for it
+        text += kNatChain;
+    }
+    return text + "}\n";
 }
 
 /// A base chain of a link's in place of any that is there: `add` makes what `delete` would miss.
@@ -136,6 +144,16 @@ std::string link_chain(const std::string& prefix, const std::string& name, const
                        prefix, name, hook, link, policy, rules);
 }
 
+/// In words for which nft asks the kernel for no other chain: there may be thousands. What is there
+/// already is of the same link, and is filled anew.
+std::string guard_chain(const std::string& prefix, const std::string& tap,
+                        const std::string& rules) {
+    const std::string add = fmt::format("add chain netdev {} {} {{\n    type filter hook ingress "
+                                        "device \"{}\" priority -300; policy drop;\n",
+                                        prefix, tap, tap);
+    return fmt::format("{0}}}\nflush chain netdev {1} {2}\n{0}{3}}}\n", add, prefix, tap, rules);
+}
+
 std::string hex_of_mac(std::string mac) {
     std::erase(mac, ':');
     return mac;
@@ -150,6 +168,8 @@ std::vector<std::string> segment_elements(const Bridge& bridge) {
     }
     if (bridge.mode == Mode::kRouted) {
         const std::string subnet = bridge.subnet.str();
+        elements.push_back(
+            fmt::format("same_group {{ {} }}", pair_of(std::to_string(bridge.group()))));
         elements.push_back(fmt::format("same_segment {{ {} }}", pair_of(subnet)));
         elements.push_back(fmt::format("gateways {{ {} . {} }}", subnet, bridge.gateway().str()));
         if (!bridge.ipv6.empty()) {
@@ -228,7 +248,16 @@ Rules make_rules(const Config& config) {
 }
 
 std::string render_rules(const Rules& rules) {
-    return inet_table(rules) + fresh_table("netdev", rules.prefix).append(kLinkChains) + "}\n";
+    const std::string text =
+        inet_table(rules) + fresh_table("netdev", rules.prefix).append(kLinkChains) + "}\n";
+    const Sha256 hash = sha256(text);
+    return text + fmt::format("add chain inet {} {}{:02x}\n", rules.prefix, kMarkHead,
+                              fmt::join(hash.begin(), hash.begin() + 8, ""));
+}
+
+std::string mark_of(const std::string& rules) {
+    const auto at = rules.rfind(kMarkHead);
+    return at == std::string::npos ? "" : rules.substr(at, rules.size() - at - 1);
 }
 
 std::string render_segment(const std::string& prefix, const Bridge& bridge) {
@@ -285,7 +314,7 @@ std::string render_guard(const std::string& prefix, const Port& port) {
             rule(fmt::format("@ll,96,16 0x86dd ip6 saddr {} goto from_tap_ip6", address));
         }
     }
-    return link_chain(prefix, port.outside, "ingress", port.outside, "drop", rules);
+    return guard_chain(prefix, port.outside, rules);
 }
 
 std::string render_uplink(const std::string& prefix, const std::string& uplink) {
@@ -298,10 +327,6 @@ std::string render_uplink(const std::string& prefix, const std::string& uplink) 
 std::string render_no_uplink(const std::string& prefix, const std::string& uplink) {
     const std::string name = switch_name(prefix, uplink);
     return no_chain(prefix, "from_" + name) + no_chain(prefix, "to_" + name);
-}
-
-std::string render_no_guard(const std::string& prefix, const std::string& tap) {
-    return no_chain(prefix, tap);
 }
 
 std::string render_removal(const std::string& prefix) {

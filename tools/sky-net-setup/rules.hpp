@@ -35,21 +35,21 @@ struct Rules {
 /// Throws Error(kConfig) naming the key.
 [[nodiscard]] Rules make_rules(const Config& config);
 
-/// nft's language: both tables, replaced whole in one transaction, without a segment or a port.
+/// nft's language: both tables, replaced whole in one transaction, without a segment or a port. An
+/// empty chain's name, mark_of(), tells whether these are what the kernel has.
 [[nodiscard]] std::string render_rules(const Rules& rules);
+[[nodiscard]] std::string mark_of(const std::string& rules);
 
 /// What a segment adds to them, there already or not; and takes away, there or not.
 [[nodiscard]] std::string render_segment(const std::string& prefix, const Bridge& bridge);
 [[nodiscard]] std::string render_no_segment(const std::string& prefix, const Bridge& bridge);
 
-/// The chain of a tap's own, in place of any that is there. The tap must be on the host: before it
-/// is up or a port of anything.
+/// The chain of a tap's own, in place of what is in it. The tap must be on the host: before it is
+/// up or a port of anything.
 [[nodiscard]] std::string render_guard(const std::string& prefix, const Port& port);
 /// Both chains of an uplink that this host is a gateway behind.
 [[nodiscard]] std::string render_uplink(const std::string& prefix, const std::string& uplink);
 [[nodiscard]] std::string render_no_uplink(const std::string& prefix, const std::string& uplink);
-/// Takes a tap's chain away, whether it is there or not.
-[[nodiscard]] std::string render_no_guard(const std::string& prefix, const std::string& tap);
 
 /// Takes the tables away, whether they are there or not.
 [[nodiscard]] std::string render_removal(const std::string& prefix);

@@ -136,6 +136,7 @@ void plug(Links& links, const Port& port, const Bridge& bridge) {
         set_link_sysctl("ipv4", port.outside, "proxy_arp", "1"); // its neighbours are behind us
         set_link_sysctl("ipv4", port.outside, "proxy_delay", "0", "neigh");
         set_link_sysctl("ipv4", port.outside, "rp_filter", "1");
+        links.set_group(port.outside, bridge.group());
         links.set_up(port.outside);
         links.ensure_route(port.address.str(), port.outside, bridge.gateway().str());
         if (!port.ipv6.empty()) {

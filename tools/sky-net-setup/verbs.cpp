@@ -38,6 +38,7 @@ struct Options {
     bool json = false;
     bool dry_run = false;
     bool off = false;
+    bool check = false;
 };
 
 std::set<std::string> bridges_of(const MachineNet& machine) {
@@ -234,6 +235,7 @@ int boundary(const Config& config, const Options& options) {
     const Lock lock = take_lock(config, "boundary");
     if (!options.off) {
         host.converge(plan_of(config, host.machines(), try_registry(config)), {});
+        drop_old_table(config.prefix);
         return 0;
     }
     for (const MachineNet& machine : host.machines()) {
@@ -246,6 +248,7 @@ int boundary(const Config& config, const Options& options) {
     }
     host.converge(plan_of(config, {}, std::nullopt), {});
     load_rules(render_removal(config.prefix));
+    drop_old_table(config.prefix);
     return 0;
 }
 
@@ -358,6 +361,8 @@ int main_body(Cli& cli) {
         if (verb.run == boundary) {
             sub->add_flag("--off", options.off,
                           "take away the rules, and what dead machines left (none may run)");
+            sub->add_flag("--check", options.check,
+                          "whether the rules are what the configuration wants; changes nothing");
         }
     }
     cli.examples("  sky-net-setup boundary\n"
@@ -371,6 +376,10 @@ int main_body(Cli& cli) {
     const Config& config = cli.config();
     if (::geteuid() != 0) {
         fail(ExitCode::kRefused, "only root sets up networks (it is called by sky-vm-run)");
+    }
+    if (options.check) {
+        check_rules(config);
+        return 0;
     }
     check_storage(config);
     for (const Verb& verb : kVerbs) {
