@@ -195,6 +195,10 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
     [ "$(finding rules "kept off")" = "good null" ]
     [ "$(finding storage "is this configuration's")" = "good null" ]
 
+    jq '.cell.egress = ["192.0.2.0/24"]' "$SKY_CONFIG" >"$TOP/other.json"
+    run -1 --separate-stderr sky-vm-run --config "$TOP/other.json" doctor --json
+    [ "$(finding rules "not what the configuration wants")" = "bad sky-net-setup boundary" ]
+
     mv "/etc/sudoers.d/$P-skyflake" "/etc/ssh/sshd_config.d/$P-skyflake.conf" "$TOP"
     mv "$TOP/state/storage.json" "$TOP"
     nft delete table inet "$P"

@@ -127,12 +127,15 @@ no_check() { ! pgrep -f "$SKY_HOST/usr/bin/sky-shell .* ensure --behind" >/dev/n
     nothing_left "$BATS_FILE_TMPDIR/before"
 }
 
+nothing_incoming() { [ -z "$(ls "$STATE/store/$(account alice)/.incoming")" ]; }
 @test "disk full: the host's store: what runs runs on and is not held back, the next push ends the work" {
     machines www="$(site three)"
+    eventually 60 no_check # it has room of its own there, which it would give back
     fill "store/$(account alice)"
     run push main:www
-    serves two
-    [ -z "$(ls "$STATE/store/$(account alice)/.incoming")" ]
+    # It is tried again, ever more slowly: "starting" for a moment each time.
+    eventually 30 serves two
+    eventually 30 nothing_incoming
     empty
     flat
     [ "$status" -eq 1 ]
@@ -144,9 +147,10 @@ no_check() { ! pgrep -f "$SKY_HOST/usr/bin/sky-shell .* ensure --behind" >/dev/n
 
 @test "disk full: what a host knows of its machines" {
     machines www="$(site four)"
+    eventually 60 no_check
     fill vm
     run push main:www
-    serves three
+    eventually 30 serves three
     empty
     flat
     [ "$status" -eq 1 ]

@@ -156,6 +156,69 @@ only_the_vm() { kill -KILL "$(supervisors)"; }
 }
 is_up() { [ "$(field state)" = ready ]; }
 
+# Writes and flushes like a hypervisor, in rounds: BLOCK of eight blocks, each told when its flush went well; the first that does
+# not ends it with its errno. "write" alone tells when the writes are answered, and then flushes.
+write_rounds() { # FILE rounds|write
+    python3 - "$@" <<'END'
+import mmap, os, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_DIRECT)
+block = mmap.mmap(-1, 4096)
+def put(n, byte):
+    block[:] = bytes([byte]) * 4096
+    for i in range(8): os.pwrite(fd, block, (n * 8 + i) * 4096)
+if sys.argv[2] == "write":
+    put(255, 255)
+    print("answered", flush=True)
+    os.fsync(fd)
+    print("flushed", flush=True)
+    sys.exit()
+try:
+    for n in range(1, 255):
+        put(n, n)
+        os.fsync(fd)
+        print(n, flush=True)
+        time.sleep(0.1)
+except OSError as e: print("errno", e.errno, flush=True)
+END
+}
+said() { grep -qx "$1" "$2"; } # TEXT FILE
+bytes_of_rounds() { # IMAGE-FILE: the rounds of which all blocks are there
+    python3 -c 'import sys
+data = open(sys.argv[1], "rb").read()
+print(*(n for n in range(1, 256) if data[n * 32768:n * 32768 + 32768] == bytes([n]) * 32768), sep="\n")' "$1"
+}
+
+@test "a write may be on its way until a flush, which waits for Ceph; of who is cut off the flush fails, and nothing comes later" {
+    local spare each client old said=$BATS_TEST_TMPDIR/said first=$BATS_TEST_TMPDIR/first then=$BATS_TEST_TMPDIR/then
+    start '.volumes += [{ name: "spare", class: "ceph", size_mib: 16, read_only: false }]'
+    only_the_vm
+    old=$(storage_process n1)
+    spare=/proc/$(runner n1)/root/sky/volumes/spare.img
+    write_rounds "$spare" write >"$said" # from the first flush on
+    ceph pause osd.0
+    ceph pause osd.1
+    write_rounds "$spare" write >"$said" 3>&- &
+    eventually 10 said answered "$said"
+    sleep 2
+    run ! said flushed "$said"
+    ceph start osd.0
+    ceph start osd.1
+    eventually 30 said flushed "$said"
+    wait $!
+    write_rounds "$spare" rounds >"$said" 3>&- &
+    eventually 10 said 1 "$said"
+    client=$(rbd status --format json "$(image spare)" | jq -r '.watchers[].address')
+    admin osd blocklist add "$client" 3600
+    wait $!
+    [[ $(tail -n 1 "$said") == "errno "* ]]
+    rbd export --no-progress "$(image spare)" "$first"
+    while read -r each; do bytes_of_rounds "$first" | grep -qx "$each"; done < <(grep -v errno "$said")
+    on n1 wait_for saw_the_end "$old"
+    rbd export --no-progress "$(image spare)" "$then"
+    cmp "$first" "$then"
+    bytes_of_rounds "$then" | grep -qx 255
+}
+
 @test "the verbs of sky-vm-run volume: the same as on files" {
     local copy=$BATS_TEST_TMPDIR/copy m=$machine
     start
@@ -186,13 +249,57 @@ is_up() { [ "$(field state)" = ready ]; }
     run -77 vm volume export "$m" count
 }
 
+registered_anew() { # as when the branch comes back
+    request '{"machines":["www"]}' | jq -c 'del(.machine)' | vm register | jq -r .machine_id >"$TOP/id"
+    jq -c --arg id "$(cat "$TOP/id")" '.machine_id = $id' "$TOP/spec.json" >"$TOP/new" && mv "$TOP/new" "$TOP/spec.json"
+}
+
+@test "images of a deleted branch are kept and come back with it; when their time is over they go" {
+    start
+    eventually 120 counts_more 0 5
+    vm stop <<<"$(request '{"forget":true}')"
+    wait_for no_process
+    run -0 vm gc
+    [ "$(rbd ls | sort | xargs)" = "$(image count) $(image)" ]
+    registered_anew
+    start
+    eventually 120 counts_more 1 5
+    [ "$(last_of 0)" -gt 5 ]
+    vm stop <<<"$(request '{"forget":true}')"
+    wait_for no_process
+    jq '.volumes.keep_s = 0' "$TOP/config.json" >"$TOP/soon.json"
+    run -0 "$SKY_BIN/sky-vm-run" --config "$TOP/soon.json" gc
+    [ -z "$(rbd ls)" ]
+    [ "$(jq '.kept | length' "$TOP/state/registry.json")" = 0 ]
+    registered_anew
+    start
+    eventually 120 counts_more 0 5 # an empty one, as any other
+}
+
+@test "the hosts' key opens the pool's images and cuts clients off, and no more" {
+    local each by=(--conf "$SKY_CEPH/ceph.conf" --id skyflake --keyring "$SKY_CEPH/hosts.keyring")
+    admin osd pool create other 8 2>/dev/null
+    timeout 30 /usr/bin/ceph "${by[@]}" osd blocklist add 192.0.2.1:0/1 5 2>/dev/null
+    timeout 30 rados "${by[@]}" --pool sky ls >/dev/null
+    run -1 timeout 30 rados "${by[@]}" --pool other put here "$TOP/spec.json"
+    [[ $output == *"Operation not permitted"* ]]
+    for each in "auth ls" "auth get client.admin" "osd pool rename sky away" "osd out 0" "config set global debug_ms 0"; do
+        # shellcheck disable=SC2086 # words
+        run -13 timeout 30 /usr/bin/ceph "${by[@]}" $each
+        [[ $output == *EACCES* ]]
+    done
+    admin osd pool rm other other --yes-i-really-really-mean-it 2>/dev/null
+}
+
 # A stand-in for rbd that ends who called it, before one call or after it: that point of time is too short to be met by chance.
 rbd_that_kills() { # before|after CALL
     echo 0 >"$TOP/calls"
     cat >"$TOP/rbd" <<END
 #!/bin/bash
+exec 9<"$TOP" && flock 9 # two may be called at once
 n=\$((\$(cat "$TOP/calls") + 1))
 echo \$n >"$TOP/calls"
+exec 9<&-
 [ \$n != $2 ] || [ $1 = after ] || { kill -KILL \$PPID; exit 1; }
 /usr/bin/rbd "\$@"
 code=\$?

@@ -101,10 +101,11 @@ arrived() { ! on_its_way "$@"; }
     cat >"$top/ceph" <<END
 #!/bin/bash
 case " \$* " in *" blocklist add "*)
+    exec 9<"$top" && flock 9 # several are told at once
     [ -e "$top/paused" ] || { touch "$top/paused" && "$SKY_SOURCE/test/lib/ceph" pause "$SKY_CEPH" mon; }
     ;;
 esac
-exec /usr/bin/ceph "\$@"
+exec /usr/bin/ceph "\$@" 9<&-
 END
     chmod +x "$top/ceph"
     cp "$top/config.json" "$top/config"

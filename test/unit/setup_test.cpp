@@ -55,6 +55,11 @@ TEST_CASE("what makes a host", "[setup]") {
         "ExecStart=/usr/libexec/skyflake/backup /etc/skyflake/config.json ${TO} ${KEEP}";
     CHECK(backup(plan) == call);
     CHECK(backup(cluster) == call + " /etc/skyflake/nomad-backup.token");
+    // What an operator may want is there, and nothing of it runs unasked.
+    CHECK(plan.offered == std::vector<std::string>{"sky-backup.timer", "sky-metrics.timer"});
+    for (const auto& each : plan.offered) {
+        CHECK(std::count(plan.enabled.begin(), plan.enabled.end(), each) == 0);
+    }
 }
 
 TEST_CASE("a host that shares its storage by network does not wait for it before the network",

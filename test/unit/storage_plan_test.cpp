@@ -161,7 +161,8 @@ TEST_CASE("a fenced volume is an image that its process opens with copies of con
     CHECK(node["image"] == "alice.infra.www.root");
     CHECK(node["user"] == "hosts");
     CHECK(node["conf"] == "/sky/etc/ceph.conf");
-    CHECK(node["cache"]["direct"] == true);
+    CHECK(node["cache"]["direct"] == false);
+    CHECK(node["cache"]["no-flush"] == false);
     CHECK(node["read-only"] == false);
     CHECK(parse_json(p.volumes[1].blockdev, 4096, "node")["read-only"] == true);
     REQUIRE(p.files.size() == 2); // once for both
@@ -172,4 +173,14 @@ TEST_CASE("a fenced volume is an image that its process opens with copies of con
     const auto view = plan_storage_view(c, p, {"/q/daemon", "/q/fusermount", "/q/copies"}, {7, 12});
     CHECK(find(view, "/sky/etc/ceph.keyring")->source == "/q/copies/ceph.keyring");
     CHECK(std::none_of(view.begin(), view.end(), [](const Mount& m) { return m.writable; }));
+    // What it answers to a read is the OSDs', and a write may be on its way until a flush only
+    // where the hypervisor hands that on.
+    CHECK(p.files[0].more.find("\nrbd_cache_policy = writearound\n") != std::string::npos);
+    CHECK(p.files[0].more.find("\nrbd_cache_writethrough_until_flush = true\n") !=
+          std::string::npos);
+    for (const char* other : {"firecracker", "another"}) {
+        s.hypervisor = other;
+        const auto direct = plan_storage(c, s).volumes[0];
+        CHECK(parse_json(direct.blockdev, 4096, "node")["cache"]["direct"] == true);
+    }
 }

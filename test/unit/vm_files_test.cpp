@@ -98,6 +98,8 @@ TEST_CASE("want and state files are read strictly", "[vm]") {
     CHECK(again.code == 74);
     CHECK_FALSE(line.json(false).contains("serial"));
     CHECK_FALSE(line.json(false).contains("code"));
+    line.state = "backoff";
+    CHECK(line.json(false).at("code") == 74);
     CHECK(line.json(false).at("why").is_null());
     CHECK(line.json(false).at("spec").is_null());
 }

@@ -40,17 +40,6 @@ bool has_group(const std::string& name) {
            found != nullptr;
 }
 
-std::string program_path(const std::string& name) {
-    for (const char* directory :
-         {"/usr/sbin", "/usr/bin", "/sbin", "/bin", "/run/current-system/sw/bin"}) {
-        auto path = fmt::format("{}/{}", directory, name);
-        if (::access(path.c_str(), X_OK) == 0) {
-            return path;
-        }
-    }
-    fail(ExitCode::kSystem, "no program '{}' on this host", name);
-}
-
 /// Data that an account of this name left behind belongs to the uid that it had.
 std::optional<uid_t> former_uid(const Config& config, const HostAccount& account) {
     const bool cache = account.name == config.accounts.cache;
@@ -89,6 +78,17 @@ void Steps::step(const std::string& what, const std::function<void()>& act) {
     if (!dry_run_) {
         act();
     }
+}
+
+std::string program_path(const std::string& name) {
+    for (const char* directory :
+         {"/usr/sbin", "/usr/bin", "/sbin", "/bin", "/run/current-system/sw/bin"}) {
+        auto path = fmt::format("{}/{}", directory, name);
+        if (::access(path.c_str(), X_OK) == 0) {
+            return path;
+        }
+    }
+    fail(ExitCode::kSystem, "no program '{}' on this host", name);
 }
 
 void run_program(const std::string& name, const std::vector<std::string>& arguments) {

@@ -25,8 +25,11 @@ class Steps {
     std::size_t count_ = 0;
 };
 
-/// Runs a program of the system, found in sbin, bin and NixOS's place for them. Throws
-/// Error(kSystem) naming it unless it ends with 0.
+/// Where a program of the system is: in sbin, bin or NixOS's place for them. Throws
+/// Error(kSystem) naming it.
+[[nodiscard]] std::string program_path(const std::string& name);
+
+/// Runs a program of the system. Throws Error(kSystem) naming it unless it ends with 0.
 void run_program(const std::string& name, const std::vector<std::string>& arguments);
 
 /// Whether systemd is pid 1 here.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/at-once.hpp>
 #include <sky-vm-run/ceph-driver.hpp>
 #include <sky-vm-run/files.hpp>
 #include <sky-vm-run/storage.hpp>
@@ -27,16 +28,21 @@ using Clock = std::chrono::steady_clock;
 constexpr seconds kWeeks{8 * 7 * 24 * 3600}; ///< for who may come back after a long time
 constexpr seconds kEnded{3600}; ///< for who has ended: longer than what it sent is on its way
 constexpr seconds kLeave{60};   ///< for who is cut off to be seen no more
+constexpr unsigned kOnTheirWay = 8U << 20U; ///< bytes; of the memory that a machine has
 constexpr std::chrono::milliseconds kNap{200};
 
 /// An OSD that is away must not let a start hang for Ceph's own five minutes. A lock that it
-/// breaks itself is of who came after we looked.
+/// breaks itself is of who came after we looked. Its cache holds writes on their way, no more than
+/// so many of each volume, until a flush, and nothing to read: a read asks the OSDs, so that who is
+/// cut off sees it. Before the first flush a write waits for the OSDs.
 std::string our_conf(const std::string& user, const std::string& storage_class) {
-    return fmt::format("\n[client.{}]\nkeyring = /sky/etc/{}.keyring\nclient_mount_timeout = 30\n"
-                       "rbd_cache = false\nrbd_blocklist_on_break_lock = true\n"
-                       "rbd_blocklist_expire_seconds = {}\nlog_file = \nlog_to_stderr = true\n"
-                       "admin_socket = \n",
-                       user, storage_class, kWeeks.count());
+    return fmt::format(
+        "\n[client.{}]\nkeyring = /sky/etc/{}.keyring\nclient_mount_timeout = 30\n"
+        "rbd_cache_policy = writearound\nrbd_cache_max_dirty = {}\n"
+        "rbd_cache_writethrough_until_flush = true\nrbd_blocklist_on_break_lock = true\n"
+        "rbd_blocklist_expire_seconds = {}\nlog_file = \nlog_to_stderr = true\n"
+        "admin_socket = \n",
+        user, storage_class, kOnTheirWay, kWeeks.count());
 }
 
 bool knows(const Former& former, const std::string& address) {
@@ -53,8 +59,9 @@ std::string CephDriver::image_of(const Volume& name) const {
     return machine_.joined() + "." + name.str();
 }
 
-std::string CephDriver::blockdev(const Spec::Disk& disk, const std::string& node) const {
-    const Json cache{{"direct", true}, {"no-flush", false}};
+std::string CephDriver::blockdev(const Spec::Disk& disk, const std::string& node,
+                                 bool flushes) const {
+    const Json cache{{"direct", !flushes}, {"no-flush", false}}; // "direct": without librbd's cache
     return dump_json({{"driver", "rbd"},
                       {"node-name", node},
                       {"pool", of_.pool},
@@ -72,9 +79,14 @@ std::vector<StorageFile> CephDriver::files() const {
             {.name = class_ + ".keyring", .source = of_.keyring}};
 }
 
+void CephDriver::check_marker() const {
+    auto answer = marked_; // each thread has its own; whoever comes first asks
+    answer.get();
+}
+
 void CephDriver::check(std::uint64_t make_mib) const {
     need_storage_process(config_);
-    pool_.check_marker();
+    check_marker();
     pool_.check_room();
     if (make_mib > 0) { // it is formatted here, and mostly empty
         need_room(State(config_).root(), (make_mib << 20U) / 32);
@@ -82,7 +94,7 @@ void CephDriver::check(std::uint64_t make_mib) const {
 }
 
 std::optional<std::uint64_t> CephDriver::size(const Volume& name) const {
-    pool_.check_marker();
+    check_marker();
     const auto image = image_of(name);
     const auto bytes = pool_.size(image);
     return bytes || !pool_.put_back(image) ? bytes : pool_.size(image);
@@ -112,19 +124,19 @@ std::vector<ImageUse> CephDriver::cut_off(const std::vector<Volume>& names,
                                           const Former& former) const {
     std::set<std::string> done;
     for (const auto end = Clock::now() + kLeave; Clock::now() < end;) {
-        std::vector<ImageUse> seen;
-        seen.reserve(names.size());
-        for (const auto& name : names) {
-            seen.push_back(pool_.use(image_of(name)));
-        }
+        auto seen = uses(names);
         const CutStep step = plan_cut(former.clients, former.host, seen, done);
-        for (const auto& cut : step.cut) {
+        // At once: the monitors write down together what comes together, and that once a second.
+        at_once(step.cut, [&](const Cut& cut) {
             // Whom the record does not know was never proved to have ended.
             const auto time = former.ended && knows(former, cut.address) ? kEnded : kWeeks;
             pool_.blocklist(cut.address, time);
-            done.insert(cut.address);
             log::warn("fenced: {} is cut off from pool '{}' for {} h: {}", cut.address, of_.pool,
                       time.count() / 3600, cut.evidence);
+            return true;
+        });
+        for (const auto& cut : step.cut) {
+            done.insert(cut.address);
         }
         if (step.done()) {
             return seen;
@@ -138,17 +150,21 @@ std::vector<ImageUse> CephDriver::cut_off(const std::vector<Volume>& names,
 }
 
 void CephDriver::fence(const std::vector<Volume>& names, const Former& former) const {
-    for (const auto& use : cut_off(names, former)) {
+    at_once(cut_off(names, former), [&](const ImageUse& use) {
         for (const auto& locker : use.lockers) {
             pool_.break_lock(use.image, locker);
         }
-    }
+        return true;
+    });
+}
+
+std::vector<ImageUse> CephDriver::uses(const std::vector<Volume>& names) const {
+    return at_once(names, [&](const Volume& name) { return pool_.use(image_of(name)); });
 }
 
 std::vector<std::string> CephDriver::clients(const std::vector<Volume>& names) const {
     std::vector<std::string> out;
-    for (const auto& name : names) {
-        const auto use = pool_.use(image_of(name));
+    for (const auto& use : uses(names)) {
         const auto& all = use.watchers;
         // start_storage() took the lock. Who else has it open came after we looked: of two who
         // come at once, he who finds himself alone may begin.
@@ -184,7 +200,7 @@ std::uint64_t CephDriver::import_from(const Volume& name, int in) const {
 }
 
 void CephDriver::remove(const Volume& name) const {
-    pool_.check_marker();
+    check_marker();
     if (pool_.size(image_of(name))) {
         fence({name}, {});
     }

@@ -4,6 +4,8 @@
 #include <sky-vm-run/ceph.hpp>
 #include <sky-vm-run/driver.hpp>
 
+#include <future>
+
 namespace sky::vm {
 
 /// RBD images T.R.M.NAME in a pool.
@@ -11,8 +13,8 @@ class CephDriver final : public VolumeDriver {
   public:
     CephDriver(const Config& config, std::string storage_class, MachinePath machine);
 
-    [[nodiscard]] std::string blockdev(const Spec::Disk& disk,
-                                       const std::string& node) const override;
+    [[nodiscard]] std::string blockdev(const Spec::Disk& disk, const std::string& node,
+                                       bool flushes) const override;
     [[nodiscard]] View view(const Spec::Disk& /*disk*/) const override { return {}; }
     [[nodiscard]] std::vector<StorageFile> files() const override;
     [[nodiscard]] bool network() const noexcept override { return true; }
@@ -35,6 +37,8 @@ class CephDriver final : public VolumeDriver {
   private:
     [[nodiscard]] std::vector<ImageUse> cut_off(const std::vector<Volume>& names,
                                                 const Former& former) const;
+    [[nodiscard]] std::vector<ImageUse> uses(const std::vector<Volume>& names) const;
+    void check_marker() const;
     [[nodiscard]] std::string image_of(const Volume& name) const;
 
     const Config& config_;
@@ -42,6 +46,9 @@ class CephDriver final : public VolumeDriver {
     const VolumeClass& of_;
     MachinePath machine_;
     CephPool pool_;
+    /// Asked once, as a driver lives for one step; a refusal, too, is for all who wait for it.
+    std::shared_future<void> marked_ =
+        std::async(std::launch::deferred, [this] { pool_.check_marker(); }).share();
 };
 
 } // namespace sky::vm

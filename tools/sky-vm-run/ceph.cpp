@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/at-once.hpp>
 #include <sky-vm-run/ceph.hpp>
 
 #include <sky/error.hpp>
@@ -316,11 +317,12 @@ bool CephPool::put_back(const std::string& image) const {
 }
 
 ImageUse CephPool::use(const std::string& image) const {
-    return {.image = image,
-            .watchers =
-                parse_watchers(rbd_well({"status", "--format", "json", in_pool(image)}, kAnswer)),
-            .lockers = parse_lockers(
-                rbd_well({"lock", "ls", "--format", "json", in_pool(image)}, kAnswer))};
+    const std::vector<std::vector<std::string>> questions{{"status"}, {"lock", "ls"}};
+    const auto said = at_once(questions, [&](std::vector<std::string> args) {
+        args.insert(args.end(), {"--format", "json", in_pool(image)});
+        return rbd_well(args, kAnswer);
+    });
+    return {.image = image, .watchers = parse_watchers(said[0]), .lockers = parse_lockers(said[1])};
 }
 
 void CephPool::blocklist(const std::string& address, seconds time) const {

@@ -131,7 +131,8 @@ fs::path inside(const Spec::Disk& disk) {
 
 } // namespace
 
-std::string DirectoryDriver::blockdev(const Spec::Disk& disk, const std::string& node) const {
+std::string DirectoryDriver::blockdev(const Spec::Disk& disk, const std::string& node,
+                                      bool /*flushes*/) const {
     const Json cache{{"direct", true}, {"no-flush", false}};
     // The lock is the filesystem's: where it holds across hosts, two never write at once.
     const Json file{{"driver", "file"},        {"filename", inside(disk).string()},

@@ -11,8 +11,8 @@ class DirectoryDriver final : public VolumeDriver {
     DirectoryDriver(const Config& config, const VolumeClass& of, std::filesystem::path directory)
         : config_(config), of_(of), directory_(std::move(directory)) {}
 
-    [[nodiscard]] std::string blockdev(const Spec::Disk& disk,
-                                       const std::string& node) const override;
+    [[nodiscard]] std::string blockdev(const Spec::Disk& disk, const std::string& node,
+                                       bool flushes) const override;
     [[nodiscard]] View view(const Spec::Disk& disk) const override;
     [[nodiscard]] std::vector<StorageFile> files() const override { return {}; }
     [[nodiscard]] bool network() const noexcept override { return false; }

@@ -110,7 +110,8 @@ void check_sshd(const Config& config, const std::optional<std::string>& file, Fi
     if (file) {
         words.insert(words.end(), {"-f", *file});
     }
-    const auto said = Command("/usr/sbin/sshd").args(words).capture("", 1U << 18U, kPatience, true);
+    const auto said =
+        Command(program_path("sshd")).args(words).capture("", 1U << 18U, kPatience, true);
     if (said.exit_code != 0) {
         report.bad("its configuration is wrong: " + printable(said.err, 200), "sshd -t says where");
         return;
@@ -139,6 +140,16 @@ void check_boundary(const Config& config, Findings& findings) {
                                    "they should not",
                                    config.prefix),
                        "sky-net-setup boundary; find who flushed it");
+            return;
+        }
+        const auto said = Command(config.tool("sky-net-setup"))
+                              .args({"--config", config.file.string(), "boundary", "--check"})
+                              .capture("", 65536, kPatience, true);
+        if (said.exit_code != 0) {
+            report.bad(fmt::format("the tables '{}' of nftables are not what the configuration "
+                                   "wants",
+                                   config.prefix),
+                       "sky-net-setup boundary");
             return;
         }
         report.good("tenants and machines are kept off this host");

@@ -125,7 +125,10 @@ void check_programs(const Config& config, Findings& findings) {
         {"dnsmasq", p.dnsmasq, {2, 80}, "dnsmasq-base"},
         {"mkfs.ext4", p.mkfs_ext4, {}, "e2fsprogs"},
         {"nix for cells", config.cell.root / "bin/nix", {}, "nix into cell.root"},
-        {"the cells' static shell", config.cell.shell, {}, "busybox-static"},
+        {"the cells' static shell",
+         config.cell.root / config.cell.shell.relative_path(),
+         {},
+         "busybox-static into cell.root"},
     };
     if (with_systemd()) {
         all.push_back({"systemd-run", p.systemd_run, {}, "systemd"});

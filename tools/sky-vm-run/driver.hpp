@@ -40,9 +40,10 @@ class VolumeDriver {
 
     /// A block node of qemu-storage-daemon named `node` (QAPI BlockdevOptions, as JSON) for this
     /// volume, as the process's own view shows it. Always raw, never probed, past the page cache:
-    /// no write is on its way once the process has ended. Pure.
-    [[nodiscard]] virtual std::string blockdev(const Spec::Disk& disk,
-                                               const std::string& node) const = 0;
+    /// no write is on its way in this host once the process has ended. Only where the hypervisor
+    /// passes its guest's flushes on may a write be answered before the storage has it. Pure.
+    [[nodiscard]] virtual std::string blockdev(const Spec::Disk& disk, const std::string& node,
+                                               bool flushes) const = 0;
     /// What the process's view holds for it. Pure.
     [[nodiscard]] virtual View view(const Spec::Disk& disk) const = 0;
     /// Pure.

@@ -125,6 +125,8 @@ Json StateLine::json(bool whole) const {
              {"why", text_or_null(why)}};
     if (whole) {
         out["serial"] = serial;
+    }
+    if (whole || state == "starting" || state == "backoff" || state == "failed") {
         out["code"] = code;
     }
     return out;

@@ -92,8 +92,8 @@ struct StateLine {
     std::int64_t restarts = 0;
     std::string why;          ///< empty: null
     std::uint64_t serial = 0; ///< of the want it answers; in the file only
-    /// What `start` exits with if it ends here: 1, the machine is at fault; else the host.
-    /// In the file only.
+    /// What `start` exits with if it ends here: 1, the machine is at fault; else the host. For
+    /// others in those states only that a start may end in.
     int code = 1;
 
     [[nodiscard]] static StateLine parse(std::string_view json);

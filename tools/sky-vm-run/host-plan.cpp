@@ -72,7 +72,7 @@ WantedBy=multi-user.target
 std::string gc_unit(const Config& config) {
     return fmt::format(R"([Unit]
 Description=Skyflake: remove what no machine, branch or build needs
-Requires={0}-host.service
+Requisite={0}-host.service
 After={0}-host.service
 
 [Service]
@@ -130,6 +130,33 @@ ExecStart={2} {3} ${{TO}} ${{KEEP}}{4}
                        (config.bin.parent_path() / "libexec/skyflake/backup").string(),
                        config.file.string(), token);
 }
+
+/// Numbers for Debian's prometheus-node-exporter; a drop-in may say another place.
+std::string metrics_unit(const Config& config) {
+    return fmt::format(R"([Unit]
+Description=Skyflake: count the machines
+After={0}-host.service
+
+[Service]
+Type=oneshot
+Nice=5
+Environment=SKY_CONFIG={1} TO=/var/lib/prometheus/node-exporter/{0}.prom
+ExecStart={2} {3} ${{TO}}
+)",
+                       config.prefix, config.file.string(),
+                       (config.bin.parent_path() / "libexec/skyflake/metrics").string(),
+                       (config.bin / "sky-nomad-submit").string());
+}
+
+constexpr const char* kMetricsTimer = R"([Unit]
+Description=Skyflake: every minute
+
+[Timer]
+OnCalendar=minutely
+
+[Install]
+WantedBy=timers.target
+)";
 
 constexpr const char* kBackupTimer = R"([Unit]
 Description=Skyflake: every hour
@@ -242,8 +269,10 @@ HostPlan plan_host(const Config& config) {
                   unit(config, "gc.service", gc_unit(config)),
                   unit(config, "gc.timer", kGcTimer),
                   unit(config, "backup.service", backup_unit(config)),
-                  unit(config, "backup.timer", kBackupTimer)};
-    plan.offered = {config.prefix + "-backup.timer"};
+                  unit(config, "backup.timer", kBackupTimer),
+                  unit(config, "metrics.service", metrics_unit(config)),
+                  unit(config, "metrics.timer", kMetricsTimer)};
+    plan.offered = {config.prefix + "-backup.timer", config.prefix + "-metrics.timer"};
     plan.enabled = {config.prefix + "-host.service", config.prefix + "-gc.timer"};
     if (config.nomad) {
         plan.units.push_back(unit(config, "lease.service", lease_unit(config)));

@@ -5,6 +5,7 @@
 #include <sky/json.hpp>
 
 #include <algorithm>
+#include <array>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -20,6 +21,13 @@ Mount bind_to(fs::path source, fs::path target) {
 
 constexpr const char* kCopies = "/sky/etc";
 
+/// As microvm.nix starts them: firecracker's guests see no cache and never flush. Of what is not
+/// known here as much is said.
+bool passes_flushes(std::string_view hypervisor) {
+    constexpr std::array kKnown{"qemu", "cloud-hypervisor", "crosvm", "stratovirt", "kvmtool"};
+    return std::find(kKnown.begin(), kKnown.end(), hypervisor) != kKnown.end();
+}
+
 fs::path mountpoint(int device) {
     return fs::path("/sky/fuse") / std::to_string(device);
 }
@@ -28,6 +36,7 @@ fs::path mountpoint(int device) {
 
 StoragePlan plan_storage(const Config& config, const Spec& spec) {
     StoragePlan plan;
+    const bool flushes = passes_flushes(spec.hypervisor);
     std::set<std::string> classes;
     for (const auto& disk : spec.volumes) {
         const auto& of = config.volumes.classes.at(disk.storage_class);
@@ -40,7 +49,7 @@ StoragePlan plan_storage(const Config& config, const Spec& spec) {
                                 .read_only = disk.read_only,
                                 .locked = driver->network() && !disk.read_only,
                                 .node = node,
-                                .blockdev = driver->blockdev(disk, node)});
+                                .blockdev = driver->blockdev(disk, node, flushes)});
         auto more = driver->view(disk);
         plan.view.insert(plan.view.end(), more.begin(), more.end());
         plan.network = plan.network || driver->network();

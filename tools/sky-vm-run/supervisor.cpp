@@ -136,7 +136,10 @@ void Supervisor::tell(std::string state, std::string why, ExitCode blame) {
 }
 
 BootHooks Supervisor::hooks() {
-    return {.tell = [this](const char* state, const std::string& why) { tell(state, why); },
+    return {.tell =
+                [this](const char* state, const std::string& why) {
+                    tell(state, why, ExitCode::kUnavailable); // the machine does nothing yet
+                },
             .wait =
                 [this, want = want_](int fd, milliseconds limit) {
                     const bool ready = events_.wait(fd, limit);
@@ -197,6 +200,7 @@ void Supervisor::own() {
         if (!guard_ && !passes(e)) {
             log::error("{}", e.what());
             hopeless_ = e.what();
+            blame_ = e.code();
         }
         wait_for_owner(e.what());
     }
@@ -211,7 +215,7 @@ void Supervisor::wait_for_owner(const std::string& why) {
         why_ = why;
         log::warn("{}", why);
     } else {
-        tell("starting", why);
+        tell("starting", why, ExitCode::kUnavailable);
     }
 }
 

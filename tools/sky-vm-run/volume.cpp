@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/at-once.hpp>
 #include <sky-vm-run/volume.hpp>
 
 #include <sky/error.hpp>
@@ -7,6 +8,7 @@
 #include <sky/privilege.hpp>
 
 #include <chrono>
+#include <future>
 #include <map>
 #include <unistd.h>
 
@@ -80,21 +82,29 @@ std::vector<Volume> writable(const std::vector<Spec::Disk>& disks) {
     return out;
 }
 
+std::vector<VolumeStep> plan_volumes(const VolumeDriver& driver,
+                                     const std::vector<Spec::Disk>& disks,
+                                     const Registry::Machine& entry) {
+    return at_once(disks, [&](const Spec::Disk& disk) {
+        return plan_volume(disk, known_volume(entry, disk.name), driver.size(disk.name));
+    });
+}
+
 /// Those that are there: others can have them open. Nothing is changed before all are looked at.
 std::vector<Volume> fence_first(const VolumeDriver& driver, const std::vector<Spec::Disk>& disks,
                                 const Registry::Machine& entry) {
     std::vector<Volume> out;
-    for (const auto& disk : disks) {
-        const auto step = plan_volume(disk, known_volume(entry, disk.name), driver.size(disk.name));
-        if (step != VolumeStep::kMake) {
-            out.push_back(disk.name);
+    const auto steps = plan_volumes(driver, disks, entry);
+    for (std::size_t i = 0; i < disks.size(); ++i) {
+        if (steps[i] != VolumeStep::kMake) {
+            out.push_back(disks[i].name);
         }
     }
     return out;
 }
 
-void attach(const VolumeDriver& driver, const Spec::Disk& disk, const Registry::Machine& entry) {
-    switch (plan_volume(disk, known_volume(entry, disk.name), driver.size(disk.name))) {
+void attach(const VolumeDriver& driver, const Spec::Disk& disk, VolumeStep step) {
+    switch (step) {
     case VolumeStep::kMake:
         log::info("volume {}: making {} MiB", disk.name.str(), disk.size_mib);
         driver.make(disk.name, disk.size_mib);
@@ -140,14 +150,19 @@ void take_back_volumes(const Config& config, const MachinePath& path) {
 void check_volumes(const Config& config, const Spec& spec, const Registry::Machine& entry) {
     for (const auto& [name, disks] : by_class(spec)) {
         const auto driver = driver_of(config, name, spec.path);
-        std::uint64_t make_mib = 0;
         for (const auto& disk : disks) {
             check_host(config, disk, entry);
-            const auto step =
-                plan_volume(disk, known_volume(entry, disk.name), driver->size(disk.name));
-            make_mib += step == VolumeStep::kMake ? disk.size_mib : 0;
         }
-        driver->check(make_mib);
+        auto checked = std::async(std::launch::async, [&driver] { driver->check(0); });
+        const auto steps = plan_volumes(*driver, disks, entry);
+        std::uint64_t make_mib = 0;
+        for (std::size_t i = 0; i < disks.size(); ++i) {
+            make_mib += steps[i] == VolumeStep::kMake ? disks[i].size_mib : 0;
+        }
+        checked.get();
+        if (make_mib > 0) {
+            driver->check(make_mib);
+        }
     }
 }
 
@@ -166,9 +181,11 @@ void attach_volumes(const Config& config, const Spec& spec, uid_t uid, const For
                                                          ? MachineUid::kStorage
                                                          : MachineUid::kRunner);
         driver->fence(fence_first(*driver, disks, entry), former);
-        for (const auto& disk : disks) {
-            attach(*driver, disk, entry);
-            driver->hand_over(disk.name, opener);
+        const auto steps =
+            plan_volumes(*driver, disks, entry); // anew: nobody else changes them now
+        for (std::size_t i = 0; i < disks.size(); ++i) {
+            attach(*driver, disks[i], steps[i]);
+            driver->hand_over(disks[i].name, opener);
         }
     }
     tell_registry(config, spec);
