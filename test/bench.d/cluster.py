@@ -94,11 +94,12 @@ class Cluster(Host):
         return time.monotonic() - begin
 
     def configure(self, **settings):
-        """Sets keys of the hosts' configurations: TENANT's quota, and what is Nomad's."""
+        """Sets keys of the hosts' configurations: TENANT's quota, how long a machine may take, and what is Nomad's."""
         for file in glob.glob(f"{self.dir}/hosts/*/etc/config.json"):
             with open(file, encoding="utf-8") as config:
                 all_of_it = json.load(config)
-            all_of_it["nomad"].update({key: value for key, value in settings.items() if key != "quota"})
+            all_of_it["nomad"].update({key: value for key, value in settings.items() if key not in ("quota", "machine")})
+            all_of_it["machine"].update(settings.get("machine", {}))
             all_of_it["tenants"][self.tenant]["quota"].update(settings.get("quota", {}))
             with open(file, "w", encoding="utf-8") as config:  # in place: each host has its own bound over one path
                 json.dump(all_of_it, config)

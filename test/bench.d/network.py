@@ -1,9 +1,11 @@
 """Hosts made of a network namespace: what a frame costs on its way through a mode's rules, and a port to make."""
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
+import time
 
 SOURCE = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 MODES = {"bridge": {}, "vxlan": {"mode": "vxlan", "ids": {"first": 1, "last": 9}}, "routed": {"mode": "routed"}}
@@ -75,10 +77,10 @@ class Network:
 
     def net(self, verb, n):
         """Calls the tool for one machine; seconds of its processor time, the kernel's part of it included."""
-        before = os.times()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         self.on(self.tool, "--config", self.config, verb, input=self.request(n))
-        after = os.times()
-        return after.children_user + after.children_system - before.children_user - before.children_system
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     def up(self):
         run("ip", "netns", "add", self.ns)
@@ -165,6 +167,68 @@ class Bare:
         return pace(self.ns, program, ("tap0", "tap1"), macs, (Network.address(0), Network.address(1)), frames)
 
 
+class BareRoutes:
+    """Two taps with a route to each, as the kernel has it, and nothing else."""
+
+    def __init__(self):
+        self.ns, self.hop = f"{Network.prefix}{os.getpid()}-routes", None
+
+    def on(self, *command, **options):
+        return run("ip", "netns", "exec", self.ns, *command, **options)
+
+    def up(self):
+        run("ip", "netns", "add", self.ns)
+        self.on("ip", "link", "set", "lo", "up")
+        self.on("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        lines = []
+        for n, tap in enumerate(("tap0", "tap1")):
+            lines += [f"tuntap add dev {tap} mode tap vnet_hdr", f"link set dev {tap} up", f"addr add 10.96.0.1/32 dev {tap}",
+                      f"route add {Network.address(n)}/32 dev {tap}"]
+        self.on("ip", "-batch", "-", input="\n".join(lines) + "\n")
+        self.on("ip", "neigh", "replace", Network.address(1), "lladdr", Network.mac(1), "dev", "tap1")
+        self.hop = self.on("cat", "/sys/class/net/tap0/address").strip()
+
+    def down(self):
+        subprocess.run(["ip", "netns", "del", self.ns], check=False, capture_output=True)
+
+    def pace(self, program, frames=FRAMES):
+        macs = (Network.mac(0), self.hop, Network.mac(1))
+        return pace(self.ns, program, ("tap0", "tap1"), macs, (Network.address(0), Network.address(1)), frames)
+
+
+def bird_memory(directory, count):
+    """MiB that bird, with the configuration of doc/network.md, holds of a host with so many machines, each with a /32 and a /128."""
+    ns = f"{Network.prefix}{os.getpid()}-bird"
+    conf, control = f"{directory}/bird.conf", f"{directory}/bird.ctl"
+    with open(conf, "w", encoding="utf-8") as file:
+        file.write("router id 192.0.2.1; protocol device { }\n")
+        for family in ("ipv4", "ipv6"):
+            file.write(f"protocol kernel {{ {family} {{ import where krt_source = 83; }}; learn; }}\n")
+    run("ip", "netns", "add", ns)
+    bird = None
+    try:
+        on = ("ip", "netns", "exec", ns)
+        run(*on, "ip", "-batch", "-", input="link set lo up\ntuntap add dev tap0 mode tap\nlink set dev tap0 up\n")
+        run(*on, "ip", "-batch", "-", input="".join(
+            f"route add 10.{64 + n // 62500}.{n // 250 % 250}.{n % 250 + 1}/32 dev tap0 proto 83\n"
+            f"route add fd99::{n + 1:x}/128 dev tap0 proto 83\n" for n in range(count)))
+        bird = subprocess.Popen([*on, "bird", "-f", "-c", conf, "-s", control])
+        for _ in range(600):
+            time.sleep(0.1)
+            said = subprocess.run(["birdc", "-s", control, "show", "route", "count"], check=False, capture_output=True, text=True)
+            if f"Total: {2 * count} of" in said.stdout:
+                break
+        else:
+            raise SystemExit(f"bench: error: bird did not learn {2 * count} routes:\n{said.stdout}{said.stderr}")
+        with open(f"/proc/{bird.pid}/smaps_rollup", encoding="utf-8") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("Rss:")) / 1024
+    finally:
+        if bird:
+            bird.kill()
+            bird.wait()
+        subprocess.run(["ip", "netns", "del", ns], check=False, capture_output=True)
+
+
 class NetworkBench:
     """The hosts that are measured, made when they are asked for, and the program that sends."""
 
@@ -173,7 +237,7 @@ class NetworkBench:
         self.build = os.environ.get("SKY_BUILD", f"{SOURCE}/build/{preset}")
         self.preset = preset
         self.program = f"{directory}/tap-to-tap"
-        self.bare, self.hosts = Bare(), {}
+        self.bare, self.bare_routes, self.hosts = Bare(), BareRoutes(), {}
 
     def up(self):
         run(f"{SOURCE}/test/lib/install", "build", "bench")
@@ -184,6 +248,7 @@ class NetworkBench:
         os.makedirs(self.dir, 0o755)
         run("gcc", "-O2", "-Wall", "-Wextra", "-o", self.program, f"{SOURCE}/test/bench.d/tap-to-tap.c")
         self.bare.up()
+        self.bare_routes.up()
 
     def host(self, mode, crowd):
         if (mode, crowd) not in self.hosts:
@@ -196,6 +261,14 @@ class NetworkBench:
         pairs = [(self.host(mode, crowd).pace(self.program), self.bare.pace(self.program)) for _ in range(self.runs + 1)]
         return tuple(min(column) for column in zip(*pairs))
 
+    def pace_of_routes(self):
+        pairs = [(self.bare_routes.pace(self.program), self.bare.pace(self.program)) for _ in range(self.runs + 1)]
+        return tuple(min(column) for column in zip(*pairs))
+
+    def routes(self, count):
+        """bird's memory with so many machines' routes, and with none."""
+        return bird_memory(self.dir, count), bird_memory(self.dir, 0)
+
     def port(self, mode, crowd):
         return self.host(mode, crowd).ports(self.runs)
 
@@ -203,4 +276,5 @@ class NetworkBench:
         for host in self.hosts.values():
             host.down()
         self.bare.down()
+        self.bare_routes.down()
         shutil.rmtree(self.dir, ignore_errors=True)
