@@ -14,6 +14,8 @@ in
 
     services.openssh = {
       enable = true;
+      # Connections that have not logged in yet; sshd's own 10:30:100 drops pushes at random from the tenth silent one.
+      settings.MaxStartups = lib.mkDefault "60:30:100";
       # Last: a Match block reaches to the next one.
       extraConfig = lib.mkAfter ''
         Match Group skyflake-tenants

@@ -67,6 +67,7 @@ says() { [[ $output == *"$1"* ]] || { printf 'not said: %s\nin:\n%s\n' "$1" "$ou
     says "authorizedkeysfile /run/$P-host/keys/%u"
     run -0 sshd -T -C "user=root,host=h,addr=1.2.3.4"
     says "forcecommand none"
+    says "maxstartups 60:30:100"
     setpriv --reuid "$ALICE" --regid "$ALICE" --init-groups sudo -n -l -U "$ALICE" 2>/dev/null | grep -q "sky-nomad-submit" ||
         sudo -l -U "$ALICE" | grep -q sky-nomad-submit
     run -0 sky-vm-run host-setup

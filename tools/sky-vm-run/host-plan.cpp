@@ -197,8 +197,11 @@ std::string sudoers_text(const Config& config) {
                                    fmt::arg("config", config.file.string()));
 }
 
+/// MaxStartups counts connections that have not logged in: of sshd's own, 10:30:100, ten silent
+/// ones have others' pushes dropped.
 std::string sshd_text(const Config& config) {
-    return fmt::format(R"({}Match Group {}
+    return fmt::format(R"({}MaxStartups 60:30:100
+Match Group {}
   AuthorizedKeysFile {}/%u
   AuthorizedKeysCommand none
   AuthenticationMethods publickey
