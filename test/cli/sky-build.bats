@@ -267,6 +267,23 @@ branch_too() { # BRANCH: beside main
     says "adding 'nixpkgs' to the cell, once"
 }
 
+@test "the operator's trees may be links; what one leads to counts" {
+    local before
+    cp -r "$top/nixpkgs" "$top/other"
+    sed -i 's/[a-z]* from/linked from/' "$top/other/flake.nix"
+    ln -s nixpkgs "$top/by-link"
+    ln -s guest "$top/guest-by-link"
+    jq --arg top "$top" '.cell |= (.inputs.nixpkgs = $top + "/by-link" | .guest = $top + "/guest-by-link")' \
+        "$SKY_CONFIG" >"$top/config.new"
+    flake '{ www = { text = nixpkgs.lib.greet "a link"; }; }'
+    SKY_CONFIG=$top/config.new run -0 push www
+    before=$(of www .deployment)
+    ln -sfn other "$top/by-link"
+    SKY_CONFIG=$top/config.new run -0 push www
+    [ "$(of www .deployment)" != "$before" ]
+    says "adding 'nixpkgs' to the cell, once"
+}
+
 @test "the operator's customization goes into the evaluation" {
     echo '"custom text"' >"$top/custom.nix"
     jq --arg file "$top/custom.nix" '.cell.customization = $file' "$SKY_CONFIG" >"$top/config.new"

@@ -18,6 +18,17 @@ namespace fs = std::filesystem;
 
 namespace {
 
+/// Where a path leads: nix adds what a link leads to, so that is what is hashed.
+fs::path real_path(const fs::path& path) {
+    std::error_code error;
+    fs::path real = fs::canonical(path, error);
+    if (error) {
+        throw SysError(error.value(), fmt::format("cannot read '{}'", path.string()),
+                       ExitCode::kConfig);
+    }
+    return real;
+}
+
 std::string stat_text(const fs::path& path) {
     struct stat st {};
     if (::lstat(path.c_str(), &st) != 0) {
@@ -49,12 +60,12 @@ struct Wanted {
 std::vector<Wanted> wanted_trees(const CellConfig& config) {
     std::vector<Wanted> wanted;
     for (const auto& [name, path] : config.inputs) {
-        wanted.push_back({path, "/inputs/" + name, false, {}, {}});
+        wanted.push_back({real_path(path), "/inputs/" + name, false, {}, {}});
     }
-    wanted.push_back({config.guest, kGuest, false, {}, {}});
+    wanted.push_back({real_path(config.guest), kGuest, false, {}, {}});
     if (config.customization) {
-        const bool whole = fs::is_directory(*config.customization);
-        wanted.push_back({*config.customization, kCustomization, !whole, {}, {}});
+        const fs::path real = real_path(*config.customization);
+        wanted.push_back({real, kCustomization, !fs::is_directory(real), {}, {}});
     }
     return wanted;
 }
@@ -93,8 +104,8 @@ void add_unknown(const Cell& cell, const Memo& memo, std::vector<Wanted>& all) {
     std::vector<CellTree> trees;
     for (Wanted& each : all) {
         if (!each.tree) {
-            log::say(
-                fmt::format("-----> adding '{}' to the cell, once", each.host.filename().string()));
+            log::say(fmt::format("-----> adding '{}' to the cell, once",
+                                 fs::path(each.inside).filename().string()));
             added.push_back(&each);
             trees.push_back(each.a_module ? hashed_module(each) : hashed(each.host, each.inside));
             command.binds.push_back(each.bind());
@@ -141,15 +152,11 @@ CellTree hashed(const fs::path& host, std::string inside) {
 }
 
 std::string fingerprint(const fs::path& path) {
-    std::error_code error;
-    const fs::path real = fs::canonical(path, error);
-    if (error) {
-        throw SysError(error.value(), fmt::format("cannot read '{}'", path.string()),
-                       ExitCode::kConfig);
-    }
+    const fs::path real = real_path(path);
     if (real.string().rfind("/nix/store/", 0) == 0) {
         return real.string();
     }
+    std::error_code error;
     std::vector<fs::path> paths{real};
     if (fs::is_directory(real)) {
         fs::recursive_directory_iterator it(real, error);
