@@ -64,14 +64,17 @@ std::string_view word(std::string_view& text) {
 
 } // namespace
 
-std::string NamedKey::fingerprint() const {
-    const auto bytes = decode(blob).value_or(std::vector<unsigned char>{});
+std::string fingerprint(std::string_view base64) {
+    const auto blob = decode(base64);
+    if (!blob) {
+        return {};
+    }
     std::array<unsigned char, crypto_hash_sha256_BYTES> hash{};
-    crypto_hash_sha256(hash.data(), bytes.data(), bytes.size());
-    std::array<char, 64> base64{};
-    sodium_bin2base64(base64.data(), base64.size(), hash.data(), hash.size(),
+    crypto_hash_sha256(hash.data(), blob->data(), blob->size());
+    std::array<char, 64> text{};
+    sodium_bin2base64(text.data(), text.size(), hash.data(), hash.size(),
                       sodium_base64_VARIANT_ORIGINAL_NO_PADDING);
-    return fmt::format("SHA256:{}", base64.data());
+    return fmt::format("SHA256:{}", text.data());
 }
 
 NamedKey parse_public_key(std::string_view text, std::string_view name) {

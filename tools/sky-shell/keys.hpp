@@ -13,9 +13,10 @@ struct NamedKey {
     std::string type;
     std::string blob; ///< base64
     bool operator==(const NamedKey&) const = default;
-    /// "SHA256:...", as ssh-keygen -l has it.
-    [[nodiscard]] std::string fingerprint() const;
 };
+
+/// Of a key's base64: "SHA256:...", as ssh-keygen -l has it. Empty: it is no base64.
+[[nodiscard]] std::string fingerprint(std::string_view base64);
 
 /// One public key as ssh-keygen writes it: "TYPE BASE64 [COMMENT]", one line, no options; it gets
 /// `name`. Throws Error(kData) saying what is wrong with it.

@@ -201,7 +201,8 @@ int key_list(Cli& cli, const Words& words) {
     const auto name = Tenant::parse(words.tenant);
     static_cast<void>(reg.config().tenant(name));
     for (const auto& key : keys_of(reg.config(), name)) {
-        write_all(STDOUT_FILENO, fmt::format("{}  {} {}\n", key.name, key.type, key.fingerprint()));
+        write_all(STDOUT_FILENO,
+                  fmt::format("{}  {} {}\n", key.name, key.type, fingerprint(key.blob)));
     }
     return 0;
 }

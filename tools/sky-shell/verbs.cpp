@@ -2,6 +2,7 @@
 #include "sky-shell/verbs.hpp"
 
 #include "sky-shell/ensure.hpp"
+#include "sky-shell/keys.hpp"
 #include "sky-shell/refs.hpp"
 #include "sky-shell/repo.hpp"
 #include "sky-shell/supervise.hpp"
@@ -13,10 +14,8 @@
 #include <sky/log.hpp>
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
-#include <sodium.h>
 #include <unistd.h>
 #include <vector>
 
@@ -54,20 +53,9 @@ std::optional<std::string> key_fingerprint() {
     }
     const auto line = text->substr(10, text->find('\n') - 10);
     const auto space = line.find(' ');
-    std::vector<unsigned char> blob(line.size());
-    std::size_t size = 0;
-    if (space == std::string::npos ||
-        sodium_base642bin(blob.data(), blob.size(), line.data() + space + 1,
-                          line.size() - space - 1, nullptr, &size, nullptr,
-                          sodium_base64_VARIANT_ORIGINAL) != 0) {
-        return std::nullopt;
-    }
-    std::array<unsigned char, crypto_hash_sha256_BYTES> hash{};
-    crypto_hash_sha256(hash.data(), blob.data(), size);
-    std::array<char, 64> base64{};
-    sodium_bin2base64(base64.data(), base64.size(), hash.data(), hash.size(),
-                      sodium_base64_VARIANT_ORIGINAL_NO_PADDING);
-    return fmt::format("{} SHA256:{}", printable(line.substr(0, space)), base64.data());
+    const auto print = space == std::string::npos ? "" : fingerprint(line.substr(space + 1));
+    return print.empty() ? std::nullopt
+                         : std::optional(printable(line.substr(0, space)) + " " + print);
 }
 
 } // namespace
