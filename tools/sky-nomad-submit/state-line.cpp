@@ -48,8 +48,7 @@ MachineState MachineState::parse(std::string_view json) {
         true);
     if (out.why) {
         out.why = printable(*out.why, 200);
-    }
-    fields.done();
+    } // no done(): it may be of a host that is a version ahead
     return out;
 }
 

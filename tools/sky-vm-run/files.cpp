@@ -104,8 +104,7 @@ StateLine StateLine::parse(std::string_view json) {
                    .why = f.optional_string("why").value_or(""),
                    .serial = static_cast<std::uint64_t>(f.integer_or("serial", 0, kMost, 0)),
                    .code = static_cast<int>(f.integer_or("code", 1, 255, 1))};
-    f.done();
-    return line;
+    return line; // no done(): its supervisor may be a version ahead
 }
 
 Json StateLine::json(bool whole) const {
