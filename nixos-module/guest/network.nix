@@ -26,6 +26,7 @@ in
       networks = perInterface (_: {
         networkConfig.DHCP = lib.mkDefault "yes";
         dhcpV4Config.ClientIdentifier = lib.mkDefault "mac";
+        dhcpV4Config.UseMTU = lib.mkDefault true; # networkd does not by itself; of IPv6 it takes the router's word
       });
     };
   };

@@ -88,6 +88,20 @@ www() { echo "{ nixosConfigurations.www = machineOf { $1 }; }"; }
     [ "$(jq -r '"\(.name) \(.size_mib) \(.mount)"' <<<"$output")" = "root 9000 /" ]
 }
 
+@test "each interface asks for its address, and takes the MTU that it is told" {
+    run -0 --separate-stderr evaluate "$(www 'deployment.networks = [ "default" "back" ];')" '
+        let guest = flake.nixosConfigurations.www.extendModules { modules = [
+          microvm.nixosModules.microvm
+          '"$SKY_SOURCE"'/nixos-module/guest/options.nix
+          '"$SKY_SOURCE"'/nixos-module/guest/machine.nix
+          '"$SKY_SOURCE"'/nixos-module/guest/network.nix
+          { _module.args.skyflake = { machine = "www"; inherit identity; }; }
+        ]; };
+        in builtins.toJSON guest.config.systemd.network.networks'
+    [ "$(jq -r '.[] | "\(.matchConfig.MACAddress) \(.networkConfig.DHCP) \(.dhcpV4Config.UseMTU)"' <<<"$output")" = \
+        "02:5f:00:00:00:07 yes true"$'\n'"02:5f:01:00:00:07 yes true" ]
+}
+
 @test "the manifest says what the runner was made with, not what deployment.* says" {
     run -0 --separate-stderr evaluate "$(www 'deployment.vcpu = 1; microvm.vcpu = { _type = "override"; priority = 50; content = 4; };')" \
         'builtins.toJSON (manifest "www")'
