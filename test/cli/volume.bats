@@ -29,6 +29,7 @@ teardown() {
     kill -KILL $(supervisors) $(ours) 2>/dev/null || true
     wait_for no_process
     vm cleanup alice.infra.www
+    umount -q "${disk%/*}" || true # whoever failed left it
 }
 put() { printf %s "$1" | dd of="$disk" bs=1 seek=0 conv=notrunc status=none; } # over the boot block, which ext4 leaves alone
 has() { [ "$(head -c "${#1}" "$disk")" = "$1" ]; }
@@ -57,6 +58,27 @@ has() { [ "$(head -c "${#1}" "$disk")" = "$1" ]; }
     vm stop <<<"$(request)"
 }
 
+@test "where the filesystem can, a snapshot shares the volume's blocks, and so does what is restored" {
+    local small=$BATS_TEST_TMPDIR/xfs.img copy=$BATS_TEST_TMPDIR/xfs
+    truncate -s 320M "$small" # mkfs.xfs takes no less than 300
+    mkfs.xfs -q -m reflink=1 "$small"
+    mkdir "$copy"
+    mount -o loop "$small" "$copy" || skip "no XFS here"
+    cp -a "${disk%/*}/." "$copy"
+    umount "$copy"
+    mount -o loop "$small" "${disk%/*}"
+    put shared.
+    extents() { filefrag -v "$@" | grep -E '^ +[0-9]+:'; }
+    [[ $(extents "$disk") != *shared* ]]
+    vm volume snapshot "$m" root second
+    put changed
+    vm volume restore "$m" root second
+    has shared.
+    run -0 extents "$disk" "${disk%/*}"/*second*
+    [ "$(grep -c shared <<<"$output")" = "$(wc -l <<<"$output")" ]
+    umount "${disk%/*}"
+}
+
 @test "export and import are streams: the same bytes, a volume whole or as it was" {
     put exported
     vm volume export "$m" root >"$BATS_TEST_TMPDIR/copy"
@@ -76,6 +98,7 @@ has() { [ "$(head -c "${#1}" "$disk")" = "$1" ]; }
     run -77 vm volume restore "$m" root first
     run -0 start
     vm stop <<<"$(request)"
+    has exported # whoever formats clears the boot block
 }
 
 @test "grow never shrinks, and the registry knows" {
