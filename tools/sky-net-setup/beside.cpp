@@ -6,6 +6,7 @@
 #include <sky-net-setup/segment.hpp>
 #include <sky/error.hpp>
 #include <sky/log.hpp>
+#include <sky/registry-store.hpp>
 
 #include <algorithm>
 
@@ -33,7 +34,7 @@ Plan plan_of(const Config& config, std::vector<MachineNet> machines,
 
 std::optional<Registry> try_registry(const Config& config) {
     try {
-        return load_registry(config.shared);
+        return load_registry(config);
     } catch (const Error& e) {
         log::debug("no registry: {}", e.what());
         return std::nullopt;

@@ -16,6 +16,7 @@
 #include <sky/lines.hpp>
 #include <sky/lock.hpp>
 #include <sky/log.hpp>
+#include <sky/registry-store.hpp>
 #include <sky/state.hpp>
 
 #include <CLI/CLI.hpp>
@@ -131,7 +132,7 @@ int up(const Config& config, const Options& options) {
     }
     const Host host(config);
     if (options.dry_run) {
-        const Registry registry = load_registry(config.shared);
+        const Registry registry = load_registry(config);
         auto machines = without(host.machines(), request.path);
         machines.push_back(grant(request, registry, config, read_facts(config)));
         print_dry(config, plan_of(config, std::move(machines), registry));
@@ -139,7 +140,7 @@ int up(const Config& config, const Options& options) {
     }
     const Fd netns = open_netns(netns_of(request));
     const Lock lock = take_lock(config, "up");
-    const Registry registry = load_registry(config.shared);
+    const Registry registry = load_registry(config);
     const MachineNet machine = grant(request, registry, config, read_facts(config));
     if (join_beside(config, host, machine, registry)) {
         host.make_taps(machine, netns);
@@ -298,7 +299,7 @@ int prove(const Config& config, const Options& options) {
 
 /// "MAC ADDRESS IPV6|- NAME" of every machine of networks that the operator serves.
 int reservations(const Config& config, const Options& options) {
-    const Registry registry = load_registry(config.shared);
+    const Registry registry = load_registry(config);
     for (const auto& [joined, machine] : registry.machines) {
         const auto path = MachinePath::parse_joined(joined);
         for (const auto& [network, address] : machine.addresses) {

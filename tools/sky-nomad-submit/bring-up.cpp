@@ -6,6 +6,7 @@
 #include <sky/error.hpp>
 #include <sky/json.hpp>
 #include <sky/lock.hpp>
+#include <sky/registry-store.hpp>
 #include <sky/state.hpp>
 
 #include <algorithm>
@@ -61,7 +62,7 @@ Outcome ask(const std::function<Outcome()>& call) {
 Admitted Deployer::admitted(const Job& job, const Revision& rev) const {
     const Record record = cached_record(config_.shared, job.path, rev);
     const Manifest manifest = Manifest::parse(record.manifest);
-    const Registry registry = load_registry(config_.shared);
+    const Registry registry = load_registry(config_);
     const auto* machine = registry.find(job.path);
     if (machine == nullptr) {
         throw AnotherIdentity(ExitCode::kRefused, "it has no identity any more (push again)");

@@ -9,7 +9,7 @@
 #include <sky/fd.hpp>
 #include <sky/log.hpp>
 #include <sky/nomad/client.hpp>
-#include <sky/registry.hpp>
+#include <sky/registry-store.hpp>
 #include <sky/state.hpp>
 
 #include <algorithm>
@@ -94,7 +94,7 @@ bool Drain::ready(const MachinePath& path, const Allocation& there) {
 /// Shuts one down, and waits until it is up elsewhere.
 Drain::Left Drain::move(const Allocation& each, Clock::time_point end) {
     const auto path = MachinePath::parse_joined(each.job);
-    const bool stays = home_of(load_registry(config_.shared), path).has_value();
+    const bool stays = home_of(load_registry(config_), path).has_value();
     log::say(fmt::format("-----> {} leaves {}", path.text(), host_));
     nomad_.put("allocation/" + each.id + "/stop", {{"namespace", each.name_space}}, Json::object(),
                Client::Again::kSafe);

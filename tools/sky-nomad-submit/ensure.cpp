@@ -6,7 +6,7 @@
 
 #include <sky/cli.hpp>
 #include <sky/error.hpp>
-#include <sky/registry.hpp>
+#include <sky/registry-store.hpp>
 #include <sky/spec.hpp>
 
 #include <algorithm>
@@ -116,7 +116,7 @@ void ensure_line(const Desk& desk, Orders& orders, Watched& watched, const std::
     for (const auto& [path, record] : Records(desk.config.shared).of_repo(tenant, repo)) {
         view.records.emplace(path.machine, record);
     }
-    view.registered = machines_in(paths_of(load_registry(desk.config.shared)), tenant, repo);
+    view.registered = machines_in(paths_of(load_registry(desk.config)), tenant, repo);
     if (!view.records.empty()) {
         if (!watched.contains(tenant)) {
             watched.emplace(tenant, desk.scheduler.watched(tenant));

@@ -6,7 +6,7 @@
 #include <sky/fd.hpp>
 #include <sky/privilege.hpp>
 #include <sky/process.hpp>
-#include <sky/registry.hpp>
+#include <sky/registry-store.hpp>
 #include <sky/state.hpp>
 
 #include <algorithm>
@@ -236,7 +236,7 @@ class LocalScheduler : public Scheduler {
     /// The lines of `register` from the registry itself, if each machine has its entry.
     std::optional<std::vector<Json>> entries(const Tenant& tenant, const Repo& repo,
                                              const std::vector<Machine>& machines) const {
-        const Registry registry = load_registry(config_.shared);
+        const Registry registry = load_registry(config_);
         std::vector<Json> lines;
         for (const Machine& machine : machines) {
             const auto* entry = registry.find({tenant, repo, machine});

@@ -3,7 +3,7 @@
 
 #include <sky/error.hpp>
 #include <sky/log.hpp>
-#include <sky/registry.hpp>
+#include <sky/registry-store.hpp>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -34,7 +34,7 @@ bool unplaceable(const Json& plan) {
 } // namespace
 
 std::optional<std::string> NomadScheduler::home(const MachinePath& path) const {
-    return home_of(load_registry(config_.shared), path);
+    return home_of(load_registry(config_), path);
 }
 
 /// One try to have the job registered: its version, or nothing when somebody else was quicker, or

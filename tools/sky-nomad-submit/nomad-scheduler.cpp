@@ -4,7 +4,7 @@
 #include <sky/cli.hpp>
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
-#include <sky/registry.hpp>
+#include <sky/registry-store.hpp>
 
 #include <algorithm>
 #include <future>
@@ -81,7 +81,7 @@ Outcome NomadScheduler::start(const Spec& spec, const Placing& placing, const Wa
 
 /// With the machine's own left out: they make way for it.
 std::vector<Room> NomadScheduler::rooms(const MachinePath& without) {
-    const Registry registry = load_registry(config_.shared);
+    const Registry registry = load_registry(config_);
     const Json nodes = nomad().get("nodes", {{"resources", "true"}});
     Json allocations = Json::array();
     nomad().each("allocations", {{"namespace", "*"}, {"resources", "true"}}, room_keys,
@@ -122,7 +122,7 @@ std::optional<Lack> NomadScheduler::not_spared(const Spec& spec,
                                                const Granted& granted) {
     const auto looks = placeless();
     const auto all = rooms(spec.path);
-    const Registry registry = load_registry(config_.shared);
+    const Registry registry = load_registry(config_);
     auto others = coming;
     for (const auto& [joined, machine] : registry.machines) {
         const auto path = MachinePath::parse_joined(joined);
@@ -214,7 +214,7 @@ std::vector<MachineState> NomadScheduler::list(const std::optional<Tenant>& tena
     auto coming = std::async(std::launch::async, [&] { return placed(where); });
     std::vector<Json> jobs;
     each_job(where, [&](const Json& job) { jobs.push_back(job); });
-    const Registry registry = load_registry(config_.shared);
+    const Registry registry = load_registry(config_);
     std::map<std::string, std::vector<Allocation>> by_job;
     for (auto& each : coming.get()) {
         by_job[each.name_space + "/" + each.job].push_back(std::move(each));

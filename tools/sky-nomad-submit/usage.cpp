@@ -8,7 +8,7 @@
 #include <sky/lines.hpp>
 #include <sky/lock.hpp>
 #include <sky/log.hpp>
-#include <sky/registry.hpp>
+#include <sky/registry-store.hpp>
 #include <sky/state.hpp>
 
 #include <algorithm>
@@ -266,7 +266,7 @@ void settle_account(const UsageBook& accounts, const Records& records, const Reg
 bool settle_accounts(const Config& config) {
     const UsageBook accounts(config.shared);
     const Records records(config.shared);
-    const Registry registry = load_registry(config.shared);
+    const Registry registry = load_registry(config);
     bool good = true;
     for (const auto& [tenant, entry] : config.tenants) {
         for (const auto& path : accounts.left_behind(tenant)) {

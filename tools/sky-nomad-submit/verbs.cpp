@@ -9,7 +9,7 @@
 #include <sky/error.hpp>
 #include <sky/lines.hpp>
 #include <sky/log.hpp>
-#include <sky/registry.hpp>
+#include <sky/registry-store.hpp>
 #include <sky/spec.hpp>
 
 #include <algorithm>
@@ -45,7 +45,7 @@ MachinePath machine_of(const Desk& desk, Fields& fields) {
 /// is new is drawn again when it is really registered.
 std::vector<Json> as_if_enrolled(const Desk& desk, const Tenant& tenant, const Repo& repo,
                                  const std::vector<Machine>& machines, std::int64_t max) {
-    Registry registry = load_registry(desk.config.shared);
+    Registry registry = load_registry(desk.config);
     const auto limits = registry_limits(desk.config);
     std::vector<Json> lines;
     for (const Machine& machine : machines) {
@@ -227,7 +227,7 @@ void print_rows(const Desk& desk, const std::vector<Row>& rows) {
 
 /// The machine, if the registry has it: the same words for another's and for none.
 Registry::Machine registered(const Desk& desk, const MachinePath& path) {
-    const Registry registry = load_registry(desk.config.shared);
+    const Registry registry = load_registry(desk.config);
     const auto* machine = registry.find(path);
     if (machine == nullptr) {
         fail(ExitCode::kRefused, "no machine '{}/{}'", path.repo.str(), path.machine.str());

@@ -6,6 +6,7 @@
 #include <sky/json.hpp>
 #include <sky/log.hpp>
 #include <sky/process.hpp>
+#include <sky/registry-store.hpp>
 #include <sky/scratch.hpp>
 #include <sky/state.hpp>
 
@@ -113,7 +114,7 @@ std::set<std::string> volumes_of(const Registry& registry, const Tenant& tenant)
 
 Left what_is_left(const Config& config, const Tenant& tenant) {
     Left left;
-    left.volumes = volumes_of(load_registry(config.shared), tenant);
+    left.volumes = volumes_of(load_registry(config), tenant);
     const Path records = config.shared / "records" / tenant.str();
     for (const auto& repo : names_in(records)) {
         for (const auto& file : names_in(records / repo)) {

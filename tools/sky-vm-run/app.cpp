@@ -123,6 +123,8 @@ void add_host_verbs(Cli& cli, Verbs& verbs, Words& words) {
         "register", "give machines their place in the registry", [&](const Caller& c) {
             return register_verb(cli.config(), c, STDIN_FILENO, STDOUT_FILENO, words.dry.on);
         }));
+    verbs.add_root("registry", "print who was given what, as one JSON object",
+                   [&](const Caller&) { return registry_verb(cli.config(), STDOUT_FILENO); });
 }
 
 void add_gc(Cli& cli, Verbs& verbs, Words& words) {

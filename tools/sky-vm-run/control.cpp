@@ -16,6 +16,7 @@
 #include <sky/lines.hpp>
 #include <sky/lock.hpp>
 #include <sky/log.hpp>
+#include <sky/registry-store.hpp>
 
 #include <cstdlib>
 #include <ctime>
@@ -88,18 +89,17 @@ void need_released(const Vm& vm) {
 
 /// Gives index, uids and addresses back: nothing of the machine lives any more.
 void forget(const Vm& vm) {
-    const Lock registry_lock = Lock::take(vm.config.shared / "registry.lock", me(), kChangeLimit);
-    Registry registry = load_registry(vm.config.shared);
-    if (registry.find(vm.path) != nullptr) {
-        take_back_volumes(vm.config, vm.path); // before its uid is another's
-        forget_machine(registry, vm.path, std::time(nullptr));
-        save_registry(vm.config.shared, registry, account(vm.config.accounts.deploy).gid);
-    }
+    change_registry(vm.config, me(), [&](Registry& registry) {
+        if (registry.find(vm.path) != nullptr) {
+            take_back_volumes(vm.config, vm.path); // before its uid is another's
+            forget_machine(registry, vm.path, std::time(nullptr));
+        }
+    });
 }
 
 Outline outline_of_stop(const Vm& vm, bool forgotten) {
     Outline out = outline_stop(glance_at(vm));
-    const Registry registry = load_registry(vm.config.shared);
+    const Registry registry = load_registry(vm.config);
     if (const auto* entry = registry.find(vm.path); forgotten && entry != nullptr) {
         const Outline more = outline_forget(*entry);
         out.insert(out.end(), more.begin(), more.end());

@@ -10,6 +10,7 @@
 #include <sky/lock.hpp>
 #include <sky/log.hpp>
 #include <sky/privilege.hpp>
+#include <sky/registry-store.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -93,7 +94,7 @@ class Collection {
     /// them is registered, and thus started, meanwhile.
     void forget_machines() {
         const Lock lock = lock_registry(config_);
-        const Registry registry = load_registry(config_.shared);
+        const Registry registry = load_registry(config_);
         for (const auto& path : machines_here(config_, tenant_)) {
             if (registry.find(path) == nullptr && may_go(Vm(config_, path))) {
                 machines_.push_back(path);
@@ -148,7 +149,7 @@ class Collection {
 
     void expire_volumes() {
         const Lock lock = lock_registry(config_);
-        Registry registry = load_registry(config_.shared);
+        Registry registry = load_registry(config_);
         const Registry before = registry;
         volumes_ =
             take_expired(registry, tenant_, now_, options_.keep_s.value_or(config_.volumes.keep_s),

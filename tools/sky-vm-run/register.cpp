@@ -3,10 +3,10 @@
 
 #include <sky/cli.hpp>
 #include <sky/error.hpp>
+#include <sky/fd.hpp>
 #include <sky/json.hpp>
 #include <sky/lines.hpp>
-#include <sky/lock.hpp>
-#include <sky/registry.hpp>
+#include <sky/registry-store.hpp>
 #include <sky/spec.hpp>
 #include <sky/state.hpp>
 
@@ -80,16 +80,11 @@ std::vector<Json> register_in(Registry& registry, const Config& config, const Re
     return lines;
 }
 
-/// Under the lock; written once, and only if it changed.
 std::vector<Json> register_all(const Config& config, const Request& request, bool& refused) {
-    const Lock lock = Lock::take(config.shared / "registry.lock", "sky-vm-run register",
-                                 std::chrono::seconds(20));
-    Registry registry = load_registry(config.shared);
-    const Registry before = registry;
-    auto lines = register_in(registry, config, request, refused);
-    if (registry != before) {
-        save_registry(config.shared, registry, account(config.accounts.deploy).gid);
-    }
+    std::vector<Json> lines;
+    change_registry(config, "sky-vm-run register", [&](Registry& registry) {
+        lines = register_in(registry, config, request, refused);
+    });
     return lines;
 }
 
@@ -104,12 +99,18 @@ int register_verb(const Config& config, const Caller& caller, int in, int out, b
     static_cast<void>(config.tenant(request.tenant));
     check_storage(config);
     bool refused = false;
-    Registry registry = dry_run ? load_registry(config.shared) : Registry{};
+    Registry registry = dry_run ? load_registry(config) : Registry{};
     for (const Json& answer : dry_run ? register_in(registry, config, request, refused)
                                       : register_all(config, request, refused)) {
         write_line(out, answer);
     }
     return code(refused ? ExitCode::kSomeFailed : ExitCode::kOk);
+}
+
+int registry_verb(const Config& config, int out) {
+    check_storage(config);
+    write_all(out, load_registry(config).dump() + "\n");
+    return 0;
 }
 
 } // namespace sky::vm

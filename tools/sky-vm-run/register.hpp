@@ -13,4 +13,7 @@ namespace sky::vm {
 /// machine was refused. Throws Error.
 int register_verb(const Config& config, const Caller& caller, int in, int out, bool dry_run);
 
+/// The verb `registry`: the whole as it stands in registry.json. Throws as load_registry().
+int registry_verb(const Config& config, int out);
+
 } // namespace sky::vm

@@ -7,6 +7,7 @@
 #include <sky/json.hpp>
 #include <sky/privilege.hpp>
 #include <sky/process.hpp>
+#include <sky/registry-store.hpp>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -74,7 +75,7 @@ Command Vm::self(const char* verb, const std::vector<std::string>& more) const {
 }
 
 Registry::Machine Vm::entry() const {
-    const Registry registry = load_registry(config.shared);
+    const Registry registry = load_registry(config);
     const auto* entry = registry.find(path);
     if (entry == nullptr) {
         fail(ExitCode::kRefused, "machine '{}' is not registered", path.text());

@@ -12,12 +12,11 @@
 #include <sky/lock.hpp>
 #include <sky/log.hpp>
 #include <sky/privilege.hpp>
-#include <sky/registry.hpp>
+#include <sky/registry-store.hpp>
 #include <sky/state.hpp>
 
 #include <chrono>
 #include <fmt/format.h>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
@@ -51,16 +50,9 @@ Registry::Disk need(Registry& registry, const MachinePath& path, const Volume& n
     return *disk;
 }
 
-void change_registry(const Config& config, const std::function<void(Registry&)>& change) {
-    const Lock lock = Lock::take(config.shared / "registry.lock", me(), seconds(10));
-    Registry registry = load_registry(config.shared);
-    change(registry);
-    save_registry(config.shared, registry, account(config.accounts.deploy).gid);
-}
-
 void set_size(const Config& config, const MachinePath& path, const Volume& name,
               std::uint64_t mib) {
-    change_registry(config, [&](Registry& r) {
+    change_registry(config, me(), [&](Registry& r) {
         if (auto* disk = find(r, path, name); disk != nullptr) { // gc may have been there
             disk->size_mib = mib;
         }
@@ -146,7 +138,7 @@ void grow(const Config& config, const VolumeDriver& driver, const MachinePath& p
 /// The registry first: what it does not know is never refused for being away.
 void remove(const Config& config, const VolumeDriver& driver, const MachinePath& path,
             const Volume& name) {
-    change_registry(config, [&](Registry& r) {
+    change_registry(config, me(), [&](Registry& r) {
         if (const auto machine = r.machines.find(path.joined()); machine != r.machines.end()) {
             machine->second.volumes.erase(name.str());
         }
@@ -182,7 +174,7 @@ std::string line_of(const std::string& joined, const std::string& name, const Re
 int volume_list_verb(const Config& config, const std::string& machine, bool json, int out) {
     check_storage(config);
     const auto only = machine.empty() ? std::string{} : MachinePath::parse_joined(machine).joined();
-    const Registry registry = load_registry(config.shared);
+    const Registry registry = load_registry(config);
     for (const auto& [joined, entry] : registry.machines) {
         for (const auto& [name, disk] : entry.volumes) {
             if (only.empty() || only == joined) {
@@ -204,7 +196,7 @@ int volume_verb(const Config& config, const VolumeOrder& order, int in, int out)
     check_storage(config);
     const auto path = MachinePath::parse_joined(order.machine);
     const auto name = Volume::parse(order.name);
-    Registry registry = load_registry(config.shared);
+    Registry registry = load_registry(config);
     const auto disk = need(registry, path, name);
     if (!disk.host.empty() && disk.host != config.host) {
         fail(ExitCode::kRefused, "volume '{}' lies on {}", name.str(), disk.host);

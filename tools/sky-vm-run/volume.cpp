@@ -3,11 +3,9 @@
 #include <sky-vm-run/volume.hpp>
 
 #include <sky/error.hpp>
-#include <sky/lock.hpp>
 #include <sky/log.hpp>
-#include <sky/privilege.hpp>
+#include <sky/registry-store.hpp>
 
-#include <chrono>
 #include <future>
 #include <map>
 #include <unistd.h>
@@ -48,18 +46,12 @@ const Registry::Machine& entry_of(const Registry& registry, const MachinePath& p
 /// After the file is whole on the storage: a crash in between leaves a file that the registry does
 /// not know, which the next start takes; the other way round it would be refused for ever.
 void tell_registry(const Config& config, const Spec& spec) {
-    const Lock lock =
-        Lock::take(config.shared / "registry.lock", fmt::format("sky-vm-run, pid {}", ::getpid()),
-                   std::chrono::seconds(10));
-    Registry registry = load_registry(config.shared);
-    const Registry before = registry;
-    for (const auto& disk : spec.volumes) {
-        register_volume(registry, spec.path, disk.name, disk.storage_class, disk.size_mib,
-                        host_of(config, disk));
-    }
-    if (!(registry == before)) {
-        save_registry(config.shared, registry, account(config.accounts.deploy).gid);
-    }
+    change_registry(config, fmt::format("sky-vm-run, pid {}", ::getpid()), [&](Registry& registry) {
+        for (const auto& disk : spec.volumes) {
+            register_volume(registry, spec.path, disk.name, disk.storage_class, disk.size_mib,
+                            host_of(config, disk));
+        }
+    });
 }
 
 /// The disks of a spec, each class's together: what was said of the class is checked, check_spec()
@@ -170,7 +162,7 @@ void attach_volumes(const Config& config, const Spec& spec, uid_t uid, const For
     if (spec.volumes.empty()) {
         return;
     }
-    const Registry registry = load_registry(config.shared);
+    const Registry registry = load_registry(config);
     const auto& entry = entry_of(registry, spec.path);
     for (const auto& disk : spec.volumes) {
         check_host(config, disk, entry);
