@@ -15,6 +15,7 @@
   nettle,
   nftables,
   nlohmann_json,
+  simdjson,
   zstd,
 }:
 stdenv.mkDerivation {
@@ -60,6 +61,7 @@ stdenv.mkDerivation {
     nettle
     nftables
     nlohmann_json
+    simdjson
     zstd
   ];
   cmakeFlags = [ (lib.cmakeBool "BUILD_TESTING" false) ];

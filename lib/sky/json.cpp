@@ -3,84 +3,92 @@
 #include <sky/json.hpp>
 #include <sky/name.hpp>
 
+#include <algorithm>
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <simdjson.h>
 #include <vector>
 
 namespace sky {
 namespace {
 
-constexpr int kMostDepth = 64;
+constexpr std::size_t kMostDepth = 64;
 
-/// Builds the value as nlohmann's own DOM parser does, and refuses what JSON leaves open: duplicate
-/// keys, depth.
-class StrictSax : public nlohmann::json_sax<Json> {
+/// Makes our value of simdjson's, and refuses what JSON leaves open: duplicate keys, depth.
+class Convert {
   public:
-    explicit StrictSax(std::string what) : what_(std::move(what)) {}
+    explicit Convert(std::string_view what) : what_(what) {}
 
-    bool null() override { return put(nullptr); }
-    bool boolean(bool value) override { return put(value); }
-    bool number_integer(number_integer_t value) override { return put(value); }
-    bool number_unsigned(number_unsigned_t value) override { return put(value); }
-    bool number_float(number_float_t value, const string_t& /*text*/) override {
-        return put(value);
-    }
-    bool string(string_t& value) override { return put(std::move(value)); }
-    bool binary(binary_t& /*value*/) override { return false; }
-    bool start_object(std::size_t /*size*/) override { return open(Json::object()); }
-    bool start_array(std::size_t /*size*/) override { return open(Json::array()); }
-    bool end_object() override { return close(); }
-    bool end_array() override { return close(); }
-    bool key(string_t& value) override {
-        if (stack_.back()->contains(value)) {
-            fail(ExitCode::kData, "{}: key '{}' stands there twice", what_, printable(value));
+    Json value(const simdjson::dom::element& from) { // NOLINT(misc-no-recursion): bounded
+        using Type = simdjson::dom::element_type;
+        switch (from.type()) {
+        case Type::OBJECT:
+            return object(simdjson::dom::object(from));
+        case Type::ARRAY:
+            return array(simdjson::dom::array(from));
+        case Type::STRING:
+            return std::string_view(from);
+        case Type::INT64:
+            return std::int64_t(from) < 0 ? Json(std::int64_t(from)) : Json(std::uint64_t(from));
+        case Type::UINT64:
+            return std::uint64_t(from);
+        case Type::DOUBLE:
+            return double(from);
+        case Type::BOOL:
+            return bool(from);
+        case Type::NULL_VALUE:
+            break;
         }
-        key_ = std::move(value);
-        return true;
+        return nullptr;
     }
-    bool parse_error(std::size_t at, const std::string& /*token*/,
-                     const nlohmann::detail::exception& /*error*/) override {
-        fail(ExitCode::kData, "{}: not JSON (byte {})", what_, at);
-    }
-
-    Json take() { return std::move(root_); }
 
   private:
-    Json* place(Json value) {
-        if (stack_.empty()) {
-            root_ = std::move(value);
-            return &root_;
+    Json object(const simdjson::dom::object& from) { // NOLINT(misc-no-recursion)
+        const Level level(*this);
+        Json out = Json::object();
+        for (const auto& [key, each] : from) {
+            if (out.contains(key)) {
+                fail(ExitCode::kData, "{}: key '{}' stands there twice", what_, printable(key));
+            }
+            out[std::string(key)] = value(each);
         }
-        Json& parent = *stack_.back();
-        if (parent.is_array()) {
-            parent.push_back(std::move(value));
-            return &parent.back();
+        return out;
+    }
+    Json array(const simdjson::dom::array& from) { // NOLINT(misc-no-recursion)
+        const Level level(*this);
+        Json out = Json::array();
+        for (const auto& each : from) {
+            out.push_back(value(each));
         }
-        Json& slot = parent[key_];
-        slot = std::move(value);
-        return &slot;
-    }
-    bool put(Json value) {
-        place(std::move(value));
-        return true;
-    }
-    bool open(Json value) {
-        if (stack_.size() >= kMostDepth) {
-            fail(ExitCode::kData, "{}: nested deeper than {} levels", what_, kMostDepth);
-        }
-        stack_.push_back(place(std::move(value)));
-        return true;
-    }
-    bool close() {
-        stack_.pop_back();
-        return true;
+        return out;
     }
 
-    std::string what_;
-    Json root_;
-    std::vector<Json*> stack_;
-    std::string key_;
+    struct Level {
+        explicit Level(Convert& convert) : convert_(convert) {
+            if (++convert_.depth_ > kMostDepth) {
+                fail(ExitCode::kData, "{}: nested deeper than {} levels", convert_.what_,
+                     kMostDepth);
+            }
+        }
+        ~Level() { --convert_.depth_; }
+        Level(const Level&) = delete;
+        Level& operator=(const Level&) = delete;
+        Convert& convert_;
+    };
+
+    std::string_view what_;
+    std::size_t depth_ = 0;
 };
+
+/// simdjson says that it is none, not where.
+[[noreturn]] void not_json(std::string_view text, std::string_view what) {
+    try {
+        const Json none = Json::parse(text);
+    } catch (const Json::parse_error& e) {
+        fail(ExitCode::kData, "{}: not JSON (byte {})", what, e.byte);
+    }
+    fail(ExitCode::kData, "{}: not JSON", what);
+}
 
 } // namespace
 
@@ -88,11 +96,43 @@ Json parse_json(std::string_view text, std::size_t cap, std::string_view what) {
     if (text.size() > cap) {
         fail(ExitCode::kData, "{}: larger than {} bytes", what, cap);
     }
-    StrictSax sax{std::string(what)};
-    if (!Json::sax_parse(text.begin(), text.end(), &sax)) {
-        fail(ExitCode::kData, "{}: not JSON", what);
+    simdjson::dom::parser parser;
+    simdjson::dom::element value;
+    const auto error = parser.parse(text.data(), text.size()).get(value);
+    if (error == simdjson::DEPTH_ERROR) {
+        fail(ExitCode::kData, "{}: nested deeper than {} levels", what, kMostDepth);
     }
-    return sax.take();
+    if (error != simdjson::SUCCESS) {
+        not_json(text, what);
+    }
+    return Convert(what).value(value);
+}
+
+bool each_element(std::string_view text, const std::vector<std::string_view>& keys,
+                  const std::function<void(const Json&)>& f) {
+    simdjson::dom::parser parser;
+    simdjson::dom::element whole;
+    if (parser.parse(text.data(), text.size()).get(whole) != simdjson::SUCCESS) {
+        return false;
+    }
+    simdjson::dom::array list;
+    if (whole.get(list) != simdjson::SUCCESS) {
+        return whole.is_null();
+    }
+    for (const auto& each : list) {
+        simdjson::dom::object object;
+        if (each.get(object) != simdjson::SUCCESS) {
+            return false;
+        }
+        Json out = Json::object();
+        for (const auto& [key, value] : object) {
+            if (std::find(keys.begin(), keys.end(), key) != keys.end()) {
+                out[std::string(key)] = Convert(key).value(value);
+            }
+        }
+        f(out);
+    }
+    return true;
 }
 
 std::string dump_json(const Json& value) {

@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace sky {
 
@@ -16,6 +17,13 @@ using Json = nlohmann::json;
 /// Parses one JSON text: at most `cap` bytes, at most 64 levels deep, no duplicate keys, UTF-8.
 /// Throws Error(kData): "WHAT: ..." naming the key, never the value.
 [[nodiscard]] Json parse_json(std::string_view text, std::size_t cap, std::string_view what);
+
+/// Calls `f` with each object of the list `text`, one after the other, holding but its members
+/// `keys`: a list of ten thousand jobs takes little more room than its text. null is an empty list.
+/// False: it is no JSON, or no list of objects; `f` may have been called for what stood before.
+/// Throws Error(kData) for what parse_json() refuses in a member.
+[[nodiscard]] bool each_element(std::string_view text, const std::vector<std::string_view>& keys,
+                                const std::function<void(const Json&)>& f);
 
 /// Compact, keys sorted, ASCII only, one line: what we write and what we hash.
 [[nodiscard]] std::string dump_json(const Json& value);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 #include "sky-nomad-submit/machine-record.hpp"
-#include "sky-nomad-submit/record-scan.hpp"
 
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
@@ -10,8 +9,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <dirent.h>
-#include <fcntl.h>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -251,52 +248,22 @@ std::set<MachinePath> Records::on_their_way() const {
     return out;
 }
 
-namespace {
-
-/// Nothing: the end, or no directory. Throws where it can not be read: that is not the end.
-const dirent* next_in(DIR* open, const std::filesystem::path& directory) {
-    errno = 0;
-    const dirent* entry = open != nullptr ? ::readdir(open) : nullptr;
-    if (entry == nullptr && errno != 0) {
-        fail(ExitCode::kIo, "cannot read '{}': {}", directory.string(), std::strerror(errno));
-    }
-    return entry;
-}
-
-std::optional<MachineRecord> scan_file(int directory, const char* name) {
-    const Fd fd(::openat(directory, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
-    try {
-        return fd ? scan_record(read_all(fd.get(), kRecordBytesMax, name)) : std::nullopt;
-    } catch (const Error&) {
-        return std::nullopt; // told by who reads it anew
-    }
-}
-
-} // namespace
-
 Records::All Records::of_repo(const Tenant& tenant, const Repo& repo) const {
-    constexpr std::string_view kSuffix = ".json";
     All all;
+    std::error_code missing;
     const auto directory = state_ / "records" / tenant.str() / repo.str();
-    const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(directory.c_str()), ::closedir);
-    if (!open && errno != ENOENT) {
-        fail(ExitCode::kIo, "cannot read '{}': {}", directory.string(), std::strerror(errno));
-    }
-    // There may be thousands: names and values in between are what would take the time.
-    while (const dirent* entry = next_in(open.get(), directory)) {
-        std::string_view name = entry->d_name;
-        name.remove_suffix(name.ends_with(kSuffix) ? kSuffix.size() : name.size());
-        if (!Machine::valid(name)) {
+    for (const auto& entry : std::filesystem::directory_iterator(directory, missing)) {
+        const auto stem = entry.path().stem().string();
+        if (entry.path().extension() != ".json" || !Machine::valid(stem)) {
             continue;
         }
-        const MachinePath path{tenant, repo, Machine::parse(name)};
-        auto record = scan_file(::dirfd(open.get()), entry->d_name);
-        if (!record) { // gone meanwhile, as its branch was deleted, or out of the ordinary
-            record = load(path);
-        }
-        if (record) {
+        const MachinePath path{tenant, repo, Machine::parse(stem)};
+        if (auto record = load(path)) { // else gone meanwhile, as its branch was deleted
             all.emplace(path, std::move(*record));
         }
+    }
+    if (missing && missing != std::errc::no_such_file_or_directory) {
+        fail(ExitCode::kIo, "cannot read '{}': {}", directory.string(), missing.message());
     }
     return all;
 }

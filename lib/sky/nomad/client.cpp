@@ -2,9 +2,9 @@
 #include <sky/cli.hpp>
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
+#include <sky/json.hpp>
 #include <sky/log.hpp>
 #include <sky/nomad/client.hpp>
-#include <sky/nomad/elements.hpp>
 
 #include <algorithm>
 #include <array>
