@@ -355,6 +355,18 @@ s.serve_forever()' >"$top/port" 2>"$top/hits" 3>&- &
     no_process_left
 }
 
+# As pasta does that may not open /dev/net/tun: it ends, and what it leaves keeps the pipes for ever.
+@test "who leaves a process behind holds up no push" {
+    flake '{ www = { }; }'
+    printf '#!/bin/sh\nsleep 1000 &\necho "no network for you" >&2\nexit 1\n' >"$top/bin/pasta"
+    chmod 0755 "$top/bin/pasta"
+    jq --arg p "$top/bin/pasta" '.programs.pasta = $p | .cell.eval_s = 1000' "$SKY_CONFIG" >"$top/config.new"
+    chmod 0644 "$top/config.new"
+    SKY_CONFIG=$top/config.new run -1 push www
+    [[ $(of www .error.text) == *"no network for you"* ]]
+    no_process_left
+}
+
 no_process_left() { # of the tenant's, soon
     local i
     for ((i = 0; i < 100; i++)); do

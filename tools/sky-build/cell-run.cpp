@@ -36,10 +36,16 @@ bool drain(int fd, const std::function<void(std::string_view)>& take) {
     return n > 0 || (n < 0 && errno == EINTR);
 }
 
-enum class End { kDone, kLate, kCancelled };
+enum class End {
+    kDone,
+    kLeft, ///< the child ended, and left somebody who keeps its pipes
+    kLate,
+    kCancelled
+};
 
 /// Follows the child until it and both its pipes have ended, the limit passes, or the work is
-/// cancelled. Output that never stops does not put the limit off.
+/// cancelled. Output that never stops does not put the limit off. Nor does who keeps the pipes when
+/// the child is gone: pasta that could not make its network leaves a process which never ends.
 class Collector {
   public:
     Collector(Fd out, Fd err, Fd child, const CellOptions& options)
@@ -47,17 +53,21 @@ class Collector {
     }
 
     End collect(CellResult& result, const Cancel& cancel) {
-        const auto end = steady_clock::now() + options_->limit;
+        auto end = steady_clock::now() + options_->limit;
         while (out_ || err_ || child_) {
+            const bool alive = static_cast<bool>(child_);
             wait(end, cancel.fd());
             if (cancel.is_set()) {
                 return End::kCancelled;
             }
             if (steady_clock::now() >= end) {
-                return End::kLate;
+                return child_ ? End::kLate : End::kLeft;
             }
             take([&](std::string_view data) { out(result, data); },
                  [&](std::string_view data) { err(result, data); });
+            if (alive && !child_) {
+                end = std::min(end, steady_clock::now() + kDeath);
+            }
         }
         return End::kDone;
     }
