@@ -136,7 +136,7 @@ Json nomad_job(const Config& config, const Spec& spec, const Where& where) {
           {"Interval", 0},
           {"Delay", 30 * kSecond},
           {"DelayFunction", "exponential"},
-          {"MaxDelay", 3600 * kSecond},
+          {"MaxDelay", 300 * kSecond}, // after an outage that failed all of them they are back soon
           {"Unlimited", true}}},
         {"Disconnect", nullptr},
         {"EphemeralDisk", {{"SizeMB", 5 * kLogMib}, {"Sticky", false}, {"Migrate", false}}},
