@@ -23,6 +23,8 @@ three_servers() {
     API_HOST=$1 nomad_api GET agent/members | jq -e '[.Members[] | select(.Status == "alive")] | length == 3' >/dev/null &&
         API_HOST=$1 nomad_api GET status/leader | jq -e '. != ""' >/dev/null
 }
+# A node stays ready for a while whose agent is not back yet: until then it is given machines, and they are taken away again.
+beats() { API_HOST=$1 nomad_api GET agent/self | jq -e '.stats.client.heartbeat_ttl != "0s"' >/dev/null; }
 agent_runs() { on "$1" kill -0 "$(cat "$SKY_HOST/hosts/$1/run/nomad.pid")" 2>/dev/null; }
 agent_is_gone() { ! agent_runs "$1"; }
 restart_agent() { # HOST SIGNAL
@@ -30,6 +32,7 @@ restart_agent() { # HOST SIGNAL
     eventually 30 agent_is_gone "$1"
     cluster agent "$1" start
     API_HOST=$1 eventually 60 node_is "$1" ready
+    eventually 60 beats "$1"
     eventually 60 three_servers "$1"
 }
 forgive() { # GRACE
@@ -43,7 +46,10 @@ forgive() { # GRACE
         eventually 30 agent_is_gone "$host"
         cluster agent "$host" start
     done
-    for host in n1 n2 n3; do eventually 90 node_is "$host" ready; done
+    for host in n1 n2 n3; do
+        eventually 90 node_is "$host" ready
+        eventually 90 beats "$host"
+    done
 }
 # What runs, and as which processes and allocations: what a restart of agents leaves alone.
 alive() {
