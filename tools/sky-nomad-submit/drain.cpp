@@ -160,6 +160,8 @@ int Drain::run(seconds deadline, bool dry_run) {
         if (Clock::now() < end) {
             failed = move(each, end) == Left::kFailed || failed;
         } else {
+            log::say(fmt::format("-----> {} leaves {} with all that is left: the deadline is over",
+                                 MachinePath::parse_joined(each.job).text(), host_));
             failed = true;
         }
     }
