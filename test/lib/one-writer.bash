@@ -49,6 +49,9 @@ begin() {
     case $HERE in n1) NEXT=n2 ;; n2) NEXT=n3 ;; *) NEXT=n1 ;; esac
     ask "$NEXT"
     only "$NEXT"
+    # What was done to a host before may have cost it its connections. If it dials an agent that stands still, it waits for an
+    # answer until that one goes on (Nomad's TLS handshakes have no deadline), and its own heartbeats with it.
+    eventually 90 ready "$NEXT"
     for each in "${all[@]}"; do
         [ "$(host_of "$each")" = "$HERE" ]
         generation "$each" >"$BATS_TEST_TMPDIR/$each"
