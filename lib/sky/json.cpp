@@ -80,14 +80,15 @@ class Convert {
     std::size_t depth_ = 0;
 };
 
-/// simdjson says that it is none, not where.
+/// simdjson says that it takes it for none, not where.
 [[noreturn]] void not_json(std::string_view text, std::string_view what) {
     try {
         const Json none = Json::parse(text);
     } catch (const Json::parse_error& e) {
         fail(ExitCode::kData, "{}: not JSON (byte {})", what, e.byte);
     }
-    fail(ExitCode::kData, "{}: not JSON", what);
+    // All else that JSON allows simdjson takes.
+    fail(ExitCode::kData, "{}: a number in it is out of range", what);
 }
 
 } // namespace
