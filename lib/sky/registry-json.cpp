@@ -6,7 +6,8 @@
 
 #include <arpa/inet.h>
 #include <nlohmann/json.hpp>
-#include <set>
+#include <string_view>
+#include <unordered_set>
 
 namespace sky {
 namespace {
@@ -87,25 +88,31 @@ Registry::Machine parse_machine(const Json& value, const std::string& path) {
     return machine;
 }
 
-/// What must not be given out twice, whoever wrote the file.
+/// What must not be given out twice, whoever wrote the file. Refers to the texts that it is given.
+template <typename T>
 class Unique {
   public:
-    template <typename T>
-    void check(const char* what, const T& value, const std::string& owner) {
-        if (!seen_.insert(fmt::format("{} {}", what, value)).second) {
-            fail(ExitCode::kData, "registry: {} of '{}' is given out twice", what, owner);
+    explicit Unique(const char* what) : what_(what) {}
+    void check(const T& value, const std::string& owner) {
+        if (!seen_.insert(value).second) {
+            fail(ExitCode::kData, "registry: {} of '{}' is given out twice", what_, owner);
         }
     }
 
   private:
-    std::set<std::string> seen_;
+    const char* what_;
+    std::unordered_set<T> seen_{};
 };
 
 void check_whole(const Registry& registry) {
-    Unique unique;
+    Unique<std::uint32_t> tenant_indices("index of tenant");
+    Unique<std::uint32_t> indices("index");
+    Unique<uid_t> uids("uid");
+    Unique<std::string_view> machine_ids("machine_id");
+    Unique<std::string_view> addresses("address");
     std::map<std::string, std::string> network_of; // only a shared network's is several tenants'
     for (const auto& [name, tenant] : registry.tenants) {
-        unique.check("index of tenant", tenant.index, name);
+        tenant_indices.check(tenant.index, name);
         for (const auto& [network, subnet] : tenant.networks) {
             if (network_of.emplace(subnet, network).first->second != network) {
                 fail(ExitCode::kData, "registry: subnet of '{}' is given out twice", name);
@@ -113,14 +120,14 @@ void check_whole(const Registry& registry) {
         }
     }
     for (const auto& [name, machine] : registry.machines) {
-        unique.check("index", machine.index, name);
-        unique.check("machine_id", machine.machine_id, name);
+        indices.check(machine.index, name);
+        machine_ids.check(machine.machine_id, name);
         for (std::uint32_t i = 0; i < kUidsPerMachine; ++i) {
-            unique.check("uid", machine.uid + i, name);
+            uids.check(machine.uid + i, name);
         }
-        const auto tenant = registry.tenants.find(MachinePath::parse_joined(name).tenant.str());
+        const auto tenant = registry.tenants.find(name.substr(0, name.find('.')));
         for (const auto& [network, address] : machine.addresses) {
-            unique.check("address", address, name);
+            addresses.check(address, name);
             if (tenant == registry.tenants.end() || !tenant->second.networks.contains(network)) {
                 fail(ExitCode::kData, "registry: '{}' has an address without a subnet", name);
             }
