@@ -31,7 +31,8 @@ host_of() { field "$1" .host; }
 page_of() { # MACHINE [FILE]
     local there
     there=$(address "$1") && [ -n "$there" ] || return
-    on "$(host_of "$1")" curl -sS --fail --max-time 20 --retry 30 --retry-delay 1 --retry-connrefused "http://$there/${2:-}"
+    # It may be on its way to another host, whence its address answers: who waits for it asks again where that is.
+    on "$(host_of "$1")" curl -sS --fail --connect-timeout 3 --max-time 20 --retry 30 --retry-max-time 30 --retry-delay 1 --retry-connrefused "http://$there/${2:-}"
 }
 machine_uid() { jq -re --arg m "$(account "$TENANT").$REPO.$1" '.machines[$m].uid' "$SKY_HOST/shared/registry.json"; }
 

@@ -45,7 +45,7 @@ is_up() { case $(field "$1" .state) in running | ready) ;; *) status "$1" >&2; r
 page() { # MACHINE [FILE]
     local there
     there=$(address "$1") && [ -n "$there" ] || return
-    curl -sS --fail --max-time 20 --retry 30 --retry-delay 1 --retry-connrefused "http://$there/${2:-}"
+    curl -sS --fail --connect-timeout 3 --max-time 20 --retry 30 --retry-max-time 30 --retry-delay 1 --retry-connrefused "http://$there/${2:-}"
 }
 starts() { page "$1" starts; }
 
