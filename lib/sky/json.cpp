@@ -86,6 +86,7 @@ class Convert {
         const Json none = Json::parse(text);
     } catch (const Json::parse_error& e) {
         fail(ExitCode::kData, "{}: not JSON (byte {})", what, e.byte);
+    } catch (const Json::out_of_range&) { // no double is that large: told below
     }
     // All else that JSON allows simdjson takes.
     fail(ExitCode::kData, "{}: a number in it is out of range", what);
