@@ -8,8 +8,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <fcntl.h>
+#include <optional>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
@@ -53,20 +55,24 @@ class Collector {
     }
 
     End collect(CellResult& result, const Cancel& cancel) {
-        auto end = steady_clock::now() + options_->limit;
+        const auto end = steady_clock::now() + options_->limit;
+        std::optional<steady_clock::time_point> left; // so long may who is left say something more
         while (out_ || err_ || child_) {
-            const bool alive = static_cast<bool>(child_);
-            wait(end, cancel.fd());
+            const bool said = wait(left ? std::min(end, *left) : end, cancel.fd());
             if (cancel.is_set()) {
                 return End::kCancelled;
             }
-            if (steady_clock::now() >= end) {
-                return child_ ? End::kLate : End::kLeft;
+            const auto now = steady_clock::now();
+            if (now >= end) {
+                return End::kLate;
+            }
+            if (left && !said && now >= *left) {
+                return End::kLeft;
             }
             take([&](std::string_view data) { out(result, data); },
                  [&](std::string_view data) { err(result, data); });
-            if (alive && !child_) {
-                end = std::min(end, steady_clock::now() + kDeath);
+            if (!child_ && !left) {
+                left = steady_clock::now() + kDeath;
             }
         }
         return End::kDone;
@@ -82,16 +88,19 @@ class Collector {
     }
 
   private:
-    void wait(steady_clock::time_point end, int cancel) {
+    /// Whether there is something to take.
+    bool wait(steady_clock::time_point end, int cancel) {
         const auto left = std::chrono::ceil<milliseconds>(end - steady_clock::now());
         entries_ = {{{out_.get(), POLLIN, 0},
                      {err_.get(), POLLIN, 0},
                      {child_.get(), POLLIN, 0},
                      {cancel, POLLIN, 0}}};
-        if (::poll(entries_.data(), entries_.size(),
-                   static_cast<int>(std::clamp<long>(left.count(), 0, 60'000))) < 0) {
+        const int found = ::poll(entries_.data(), entries_.size(),
+                                 static_cast<int>(std::clamp<long>(left.count(), 0, 60'000)));
+        if (found < 0) {
             entries_ = {};
         }
+        return found > 0;
     }
 
     template <typename Out, typename Err>
