@@ -88,6 +88,9 @@ class Convert {
         fail(ExitCode::kData, "{}: not JSON (byte {})", what, e.byte);
     } catch (const Json::out_of_range&) { // no double is that large: told below
     }
+    if (text.starts_with("\xef\xbb\xbf")) { // nlohmann passes over it
+        fail(ExitCode::kData, "{}: not JSON: it begins with a byte order mark", what);
+    }
     // All else that JSON allows simdjson takes.
     fail(ExitCode::kData, "{}: a number in it is out of range", what);
 }

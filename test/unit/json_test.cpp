@@ -18,6 +18,8 @@ TEST_CASE("JSON from outside: duplicate keys, depth, size and rubbish are refuse
                       "it: nested deeper than 64 levels");
     CHECK_THROWS_WITH(parse_json("[1,2,3]", 5, "it"), "it: larger than 5 bytes");
     CHECK_THROWS_WITH(parse_json("[1,\n2 3]", 100, "it"), "it: not JSON (byte 7)");
+    CHECK_THROWS_WITH(parse_json("\xef\xbb\xbf{}", 100, "it"),
+                      "it: not JSON: it begins with a byte order mark");
     for (const char* large : {"[18446744073709551616]", "[1e400]"}) {
         CHECK_THROWS_WITH(parse_json(large, 100, "it"), "it: a number in it is out of range");
     }
