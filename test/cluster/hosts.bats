@@ -24,7 +24,7 @@ three_servers() {
         API_HOST=$1 nomad_api GET status/leader | jq -e '. != ""' >/dev/null
 }
 # A node stays ready for a while whose agent is not back yet: until then it is given machines, and they are taken away again.
-beats() { API_HOST=$1 nomad_api GET agent/self | jq -e '.stats.client.heartbeat_ttl != "0s"' >/dev/null; }
+beats() { API_HOST=$1 nomad_api GET agent/self | jq -e '.stats.client.heartbeat_ttl | . != null and . != "0s"' >/dev/null; }
 agent_runs() { on "$1" kill -0 "$(cat "$SKY_HOST/hosts/$1/run/nomad.pid")" 2>/dev/null; }
 agent_is_gone() { ! agent_runs "$1"; }
 restart_agent() { # HOST SIGNAL

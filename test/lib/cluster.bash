@@ -31,7 +31,7 @@ host_of() { field "$1" .host; }
 page_of() { # MACHINE [FILE]
     local there
     there=$(address "$1") && [ -n "$there" ] || return
-    # It may be on its way to another host, whence its address answers: who waits for it asks again where that is.
+    # It may be on its way to another host: who waits for it asks again where it is, before long.
     on "$(host_of "$1")" curl -sS --fail --connect-timeout 3 --max-time 20 --retry 30 --retry-max-time 30 --retry-delay 1 --retry-connrefused "http://$there/${2:-}"
 }
 machine_uid() { jq -re --arg m "$(account "$TENANT").$REPO.$1" '.machines[$m].uid' "$SKY_HOST/shared/registry.json"; }
