@@ -43,8 +43,8 @@ inline constexpr std::string_view kInetChains = R"(
   }
 
   # Out to the world, not to other tenants or into the cluster, but for answers. Between machines of
-  # one routed segment, wherever they are: of two taps here their group tells at less cost. The pair is for bridged packets that come by here where
-  # br_netfilter is on.
+  # one routed segment, wherever they are: of two taps here their group tells at less cost. The pair
+  # is for bridged packets that come by here where br_netfilter is on.
   chain forward {
     type filter hook forward priority filter; policy accept;
     iifgroup . oifgroup @same_group accept

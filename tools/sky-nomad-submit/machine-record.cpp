@@ -8,8 +8,6 @@
 #include <sky/state.hpp>
 
 #include <algorithm>
-#include <cstring>
-#include <memory>
 #include <nlohmann/json.hpp>
 
 namespace sky::submit {
@@ -253,12 +251,12 @@ Records::All Records::of_repo(const Tenant& tenant, const Repo& repo) const {
     std::error_code missing;
     const auto directory = state_ / "records" / tenant.str() / repo.str();
     for (const auto& entry : std::filesystem::directory_iterator(directory, missing)) {
-        const auto stem = entry.path().stem().string();
-        if (entry.path().extension() != ".json" || !Machine::valid(stem)) {
+        const auto name = entry.path().stem().string();
+        if (entry.path().extension() != ".json" || !Machine::valid(name)) {
             continue;
         }
-        const MachinePath path{tenant, repo, Machine::parse(stem)};
-        if (auto record = load(path)) { // else gone meanwhile, as its branch was deleted
+        const MachinePath path{tenant, repo, Machine::parse(name)};
+        if (auto record = load(path)) { // gone meanwhile: its branch was deleted
             all.emplace(path, std::move(*record));
         }
     }
