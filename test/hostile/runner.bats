@@ -26,7 +26,8 @@ both() {
 }
 
 beside() { # COMMAND...: on the host, until the test ends; ready once it says so
-    on_host "$@" >"$BATS_TEST_TMPDIR/beside" 2>&1 &
+    # exec: what is killed is the command, not a shell before it.
+    (exec nsenter "--net=/run/netns/$HOST_NET" -- "$@" 3>&-) >"$BATS_TEST_TMPDIR/beside" 2>&1 &
     echo $! >>"$BATS_TEST_TMPDIR/pids"
     eventually 30 grep -q ready "$BATS_TEST_TMPDIR/beside"
 }
