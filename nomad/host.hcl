@@ -1,4 +1,4 @@
-# What sky-vm-run on a host may do: look at jobs and nodes, keep owner records and leases.
+# What sky-vm-run on a host may do: look at jobs and nodes, keep the registry, owner records and leases.
 namespace "sky-*" {
   capabilities = ["list-jobs", "read-job"]
 }

@@ -104,14 +104,16 @@ class Unique {
     std::unordered_set<T> seen_{};
 };
 
-void check_whole(const Registry& registry) {
+} // namespace
+
+void Registry::check() const {
     Unique<std::uint32_t> tenant_indices("index of tenant");
     Unique<std::uint32_t> indices("index");
     Unique<uid_t> uids("uid");
     Unique<std::string_view> machine_ids("machine_id");
     Unique<std::string_view> addresses("address");
     std::map<std::string, std::string> network_of; // only a shared network's is several tenants'
-    for (const auto& [name, tenant] : registry.tenants) {
+    for (const auto& [name, tenant] : tenants) {
         tenant_indices.check(tenant.index, name);
         for (const auto& [network, subnet] : tenant.networks) {
             if (network_of.emplace(subnet, network).first->second != network) {
@@ -119,21 +121,23 @@ void check_whole(const Registry& registry) {
             }
         }
     }
-    for (const auto& [name, machine] : registry.machines) {
+    for (const auto& [name, machine] : machines) {
         indices.check(machine.index, name);
         machine_ids.check(machine.machine_id, name);
         for (std::uint32_t i = 0; i < kUidsPerMachine; ++i) {
             uids.check(machine.uid + i, name);
         }
-        const auto tenant = registry.tenants.find(name.substr(0, name.find('.')));
+        const auto tenant = tenants.find(name.substr(0, name.find('.')));
         for (const auto& [network, address] : machine.addresses) {
             addresses.check(address, name);
-            if (tenant == registry.tenants.end() || !tenant->second.networks.contains(network)) {
+            if (tenant == tenants.end() || !tenant->second.networks.contains(network)) {
                 fail(ExitCode::kData, "registry: '{}' has an address without a subnet", name);
             }
         }
     }
 }
+
+namespace {
 
 Json disks_json(const Disks& disks) {
     Json out = Json::object();
@@ -151,6 +155,23 @@ Json disks_json(const Disks& disks) {
 
 } // namespace
 
+Registry::Commit parse_commit(const Json& value, const std::string& path) {
+    Fields fields(value, path);
+    Registry::Commit commit{
+        .serial = static_cast<std::uint64_t>(fields.integer("serial", 1, std::int64_t{1} << 53)),
+        .by = fields.string("by")};
+    if (commit.by.size() != 16 ||
+        commit.by.find_first_not_of("0123456789abcdef") != std::string::npos) {
+        fields.wrong("by", "16 hex digits");
+    }
+    fields.done();
+    return commit;
+}
+
+Json commit_json(const Registry::Commit& commit) {
+    return {{"serial", commit.serial}, {"by", commit.by}};
+}
+
 Json registry_machine_json(const Registry::Machine& machine) {
     return {{"index", machine.index},
             {"uid", machine.uid},
@@ -164,6 +185,9 @@ Registry Registry::parse(std::string_view json) {
     Fields fields(value, "");
     static_cast<void>(fields.integer("v", 1, 1));
     Registry out;
+    if (fields.has("commit")) {
+        out.commit = parse_commit(fields.any("commit"), "commit");
+    }
     out.next_index =
         static_cast<std::uint32_t>(fields.integer("next_index", 1, kMachineIndexMax + 1));
     fields.each_member("tenants",
@@ -187,7 +211,7 @@ Registry Registry::parse(std::string_view json) {
         },
         true);
     fields.done();
-    check_whole(out);
+    out.check();
     return out;
 }
 
@@ -197,6 +221,9 @@ std::string Registry::dump() const {
                 {"tenants", Json::object()},
                 {"machines", Json::object()},
                 {"kept", Json::object()}};
+    if (commit.serial != 0) {
+        out["commit"] = commit_json(commit);
+    }
     for (const auto& [name, tenant] : tenants) {
         out["tenants"][name] = {{"index", tenant.index}, {"networks", tenant.networks}};
     }
@@ -207,6 +234,30 @@ std::string Registry::dump() const {
         out["kept"][name] = disks_json(disks);
     }
     return dump_json(out);
+}
+
+Registry Registry::part_of(const std::string& tenant) const {
+    const auto theirs = [&](const auto& all, auto& out) {
+        for (auto at = all.lower_bound(tenant + "."); at != all.end(); ++at) {
+            if (at->first.compare(0, tenant.size() + 1, tenant + ".") != 0) {
+                break;
+            }
+            out.insert(*at);
+        }
+    };
+    Registry out;
+    if (const auto at = tenants.find(tenant); at != tenants.end()) {
+        out.tenants.insert(*at);
+    }
+    theirs(machines, out.machines);
+    theirs(kept, out.kept);
+    return out;
+}
+
+void Registry::add(Registry part) {
+    tenants.merge(part.tenants);
+    machines.merge(part.machines);
+    kept.merge(part.kept);
 }
 
 } // namespace sky

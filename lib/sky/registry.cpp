@@ -312,20 +312,24 @@ std::optional<std::filesystem::path> trace_of_machines(const std::filesystem::pa
 
 } // namespace
 
-Registry load_registry(const std::filesystem::path& state) {
+Registry load_registry(const Config& config) {
+    const std::filesystem::path& state = config.shared;
     const auto file = State(state).registry();
+    const char* again = config.nomad
+                            ? "'sky-vm-run registry', as root on a host that reaches Nomad, "
+                              "writes it anew"
+                            : "bring it back from a backup, see 'A registry that is gone' "
+                              "in the handbook for operators";
     const auto text = read_file_if_exists(file, kRegistryBytesMax);
     // To begin a new one would give what machines have, their disks too, to others.
     if (const auto trace = text ? std::nullopt : trace_of_machines(state)) {
-        fail(ExitCode::kUnavailable,
-             "'{}' is gone, although '{}' is there (bring it back from a backup, see 'A registry "
-             "that is gone' in the handbook for operators)",
-             file.string(), trace->string());
+        fail(ExitCode::kUnavailable, "'{}' is gone, although '{}' is there ({})", file.string(),
+             trace->string(), again);
     }
     try {
         return text ? Registry::parse(*text) : Registry{};
     } catch (const Error& e) {
-        fail(e.code(), "'{}': {} (bring it back from a backup)", file.string(), e.what());
+        fail(e.code(), "'{}': {} ({})", file.string(), e.what(), again);
     }
 }
 

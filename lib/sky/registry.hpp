@@ -46,6 +46,14 @@ struct Registry {
     /// Volumes of a machine whose branch was deleted: they wait for a machine of the same path.
     using Kept = std::map<std::string, Disk>;
 
+    /// In a cluster: which change this is, doc/interfaces.md "Registry" of the cluster.
+    struct Commit {
+        std::uint64_t serial = 0; ///< one more with each; 0: none yet, or a single host
+        std::string by;           ///< 16 hex digits that nobody else has
+        bool operator==(const Commit&) const = default;
+    };
+
+    Commit commit;
     std::uint32_t next_index = 1;
     std::map<std::string, TenantEntry> tenants; ///< by tenant
     std::map<std::string, Machine> machines;    ///< by MachinePath::joined()
@@ -60,7 +68,18 @@ struct Registry {
     /// Strict, and checks that nothing is given out twice. Error(kData) naming the key.
     [[nodiscard]] static Registry parse(std::string_view json);
     [[nodiscard]] std::string dump() const;
+
+    /// What is this tenant's, without commit and next_index.
+    [[nodiscard]] Registry part_of(const std::string& tenant) const;
+    /// Takes in a part. Nothing is checked: check() does, when all are there.
+    void add(Registry part);
+    /// That nothing is given out twice. Error(kData).
+    void check() const;
 };
+
+/// Strict: {"serial","by"}. Error(kData).
+[[nodiscard]] Registry::Commit parse_commit(const Json& value, const std::string& path);
+[[nodiscard]] Json commit_json(const Registry::Commit& commit);
 
 inline constexpr std::uint32_t kUidsPerMachine = 4;
 inline constexpr std::uint32_t kMacsPerMachine = 4;
@@ -116,8 +135,10 @@ void forget_machine(Registry& registry, const MachinePath& path, std::int64_t no
 /// The machine's entry as it stands in registry.json.
 [[nodiscard]] Json registry_machine_json(const Registry::Machine& machine);
 
-/// STATE/registry.json, or an empty registry when there is none. Throws SysError, Error(kData).
-[[nodiscard]] Registry load_registry(const std::filesystem::path& state);
+/// SHARED/registry.json, or an empty registry when there is none: on a single host the registry, in
+/// a cluster the copy that its last change left there. Throws SysError, Error(kUnavailable) when it
+/// is gone though there are machines, Error(kData).
+[[nodiscard]] Registry load_registry(const Config& config);
 /// Writes STATE/registry.json whole, mode 0640, group `group`. Hold STATE/registry.lock (Lock) from
 /// load to save.
 void save_registry(const std::filesystem::path& state, const Registry& registry,

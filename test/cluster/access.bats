@@ -35,6 +35,8 @@ variable() { echo "{\"Namespace\":\"$1\",\"Path\":\"$2\",\"Items\":{\"json\":\"{
     [ "$(answer deploy GET acl/tokens)" = 403 ]
     [ "$(answer deploy PUT 'var/other?namespace=skyflake' "$(variable skyflake other)")" = 403 ]
     [ "$(answer deploy PUT 'var/sky/x?namespace=default' "$(variable default sky/x)")" = 403 ]
+    [ "$(answer deploy PUT 'var/sky/registry/head?namespace=skyflake' "$(variable skyflake sky/registry/head)")" = 403 ]
+    [ "$(answer deploy GET 'var/sky/registry/head?namespace=skyflake')" = 403 ]
     [ "$(answer deploy PUT system/gc)" = 403 ]
 }
 

@@ -6,7 +6,7 @@
 #include <sky-net-setup/segment.hpp>
 #include <sky/error.hpp>
 #include <sky/log.hpp>
-#include <sky/registry-store.hpp>
+#include <sky/registry.hpp>
 
 #include <algorithm>
 

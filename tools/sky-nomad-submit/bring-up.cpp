@@ -6,7 +6,7 @@
 #include <sky/error.hpp>
 #include <sky/json.hpp>
 #include <sky/lock.hpp>
-#include <sky/registry-store.hpp>
+#include <sky/registry.hpp>
 #include <sky/state.hpp>
 
 #include <algorithm>

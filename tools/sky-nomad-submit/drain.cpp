@@ -9,7 +9,7 @@
 #include <sky/fd.hpp>
 #include <sky/log.hpp>
 #include <sky/nomad/client.hpp>
-#include <sky/registry-store.hpp>
+#include <sky/registry.hpp>
 #include <sky/state.hpp>
 
 #include <algorithm>

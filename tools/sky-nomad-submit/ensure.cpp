@@ -6,7 +6,7 @@
 
 #include <sky/cli.hpp>
 #include <sky/error.hpp>
-#include <sky/registry-store.hpp>
+#include <sky/registry.hpp>
 #include <sky/spec.hpp>
 
 #include <algorithm>

@@ -6,7 +6,7 @@
 #include <sky/fd.hpp>
 #include <sky/privilege.hpp>
 #include <sky/process.hpp>
-#include <sky/registry-store.hpp>
+#include <sky/registry.hpp>
 #include <sky/state.hpp>
 
 #include <algorithm>

@@ -3,7 +3,7 @@
 
 #include <sky/error.hpp>
 #include <sky/log.hpp>
-#include <sky/registry-store.hpp>
+#include <sky/registry.hpp>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>

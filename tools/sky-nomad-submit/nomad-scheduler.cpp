@@ -4,7 +4,7 @@
 #include <sky/cli.hpp>
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
-#include <sky/registry-store.hpp>
+#include <sky/registry.hpp>
 
 #include <algorithm>
 #include <future>

@@ -8,7 +8,7 @@
 #include <sky/lines.hpp>
 #include <sky/lock.hpp>
 #include <sky/log.hpp>
-#include <sky/registry-store.hpp>
+#include <sky/registry.hpp>
 #include <sky/state.hpp>
 
 #include <algorithm>

@@ -9,7 +9,7 @@
 #include <sky/error.hpp>
 #include <sky/lines.hpp>
 #include <sky/log.hpp>
-#include <sky/registry-store.hpp>
+#include <sky/registry.hpp>
 #include <sky/spec.hpp>
 
 #include <algorithm>

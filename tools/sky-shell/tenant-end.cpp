@@ -6,7 +6,7 @@
 #include <sky/json.hpp>
 #include <sky/log.hpp>
 #include <sky/process.hpp>
-#include <sky/registry-store.hpp>
+#include <sky/registry.hpp>
 #include <sky/scratch.hpp>
 #include <sky/state.hpp>
 

@@ -3,6 +3,7 @@
 #include <sky-vm-run/control.hpp>
 #include <sky-vm-run/fetch.hpp>
 #include <sky-vm-run/follow.hpp>
+#include <sky-vm-run/held-registry.hpp>
 #include <sky-vm-run/ownership.hpp>
 #include <sky-vm-run/processes.hpp>
 #include <sky-vm-run/supervisor.hpp>
@@ -16,7 +17,7 @@
 #include <sky/lines.hpp>
 #include <sky/lock.hpp>
 #include <sky/log.hpp>
-#include <sky/registry-store.hpp>
+#include <sky/registry.hpp>
 
 #include <cstdlib>
 #include <ctime>
@@ -99,7 +100,7 @@ void forget(const Vm& vm) {
 
 Outline outline_of_stop(const Vm& vm, bool forgotten) {
     Outline out = outline_stop(glance_at(vm));
-    const Registry registry = load_registry(vm.config);
+    const Registry registry = current_registry(vm.config);
     if (const auto* entry = registry.find(vm.path); forgotten && entry != nullptr) {
         const Outline more = outline_forget(*entry);
         out.insert(out.end(), more.begin(), more.end());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/driver.hpp>
 #include <sky-vm-run/gc.hpp>
+#include <sky-vm-run/held-registry.hpp>
 #include <sky-vm-run/processes.hpp>
 #include <sky-vm-run/store-gc.hpp>
 
@@ -10,7 +11,7 @@
 #include <sky/lock.hpp>
 #include <sky/log.hpp>
 #include <sky/privilege.hpp>
-#include <sky/registry-store.hpp>
+#include <sky/registry.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -23,10 +24,6 @@ namespace sky::vm {
 namespace {
 
 namespace fs = std::filesystem;
-
-Lock lock_registry(const Config& config) {
-    return Lock::take(config.shared / "registry.lock", "sky-vm-run gc", std::chrono::seconds(20));
-}
 
 std::vector<MachinePath> machines_here(const Config& config, const Tenant& tenant) {
     std::vector<MachinePath> out;
@@ -90,11 +87,11 @@ class Collection {
                 {"removed_volumes", std::move(volumes)}};
     }
 
-    /// Directories of machines whose branch is gone. Under the registry's lock, so that none of
+    /// Directories of machines whose branch is gone. The registry is held, so that none of
     /// them is registered, and thus started, meanwhile.
     void forget_machines() {
-        const Lock lock = lock_registry(config_);
-        const Registry registry = load_registry(config_);
+        const HeldRegistry held(config_, "sky-vm-run gc");
+        const Registry& registry = held.now();
         for (const auto& path : machines_here(config_, tenant_)) {
             if (registry.find(path) == nullptr && may_go(Vm(config_, path))) {
                 machines_.push_back(path);
@@ -148,9 +145,8 @@ class Collection {
     }
 
     void expire_volumes() {
-        const Lock lock = lock_registry(config_);
-        Registry registry = load_registry(config_);
-        const Registry before = registry;
+        HeldRegistry held(config_, "sky-vm-run gc");
+        Registry registry = held.now();
         volumes_ =
             take_expired(registry, tenant_, now_, options_.keep_s.value_or(config_.volumes.keep_s),
                          [&](const KeptVolume& volume) { return is_ours(volume); });
@@ -158,9 +154,7 @@ class Collection {
             return;
         }
         // The registry first: what it does not know is never refused for being away.
-        if (registry != before) {
-            save_registry(config_.shared, registry, account(config_.accounts.deploy).gid);
-        }
+        held.save(std::move(registry));
         for (const auto& volume : volumes_) {
             driver_of(config_, volume.storage_class, volume.machine)->remove(volume.name);
         }

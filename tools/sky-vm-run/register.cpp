@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include "sky-vm-run/register.hpp"
 
+#include <sky-vm-run/held-registry.hpp>
+
 #include <sky/cli.hpp>
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 #include <sky/json.hpp>
 #include <sky/lines.hpp>
-#include <sky/registry-store.hpp>
+#include <sky/registry.hpp>
 #include <sky/spec.hpp>
 #include <sky/state.hpp>
 
@@ -99,7 +101,7 @@ int register_verb(const Config& config, const Caller& caller, int in, int out, b
     static_cast<void>(config.tenant(request.tenant));
     check_storage(config);
     bool refused = false;
-    Registry registry = dry_run ? load_registry(config) : Registry{};
+    Registry registry = dry_run ? current_registry(config) : Registry{};
     for (const Json& answer : dry_run ? register_in(registry, config, request, refused)
                                       : register_all(config, request, refused)) {
         write_line(out, answer);
@@ -109,7 +111,9 @@ int register_verb(const Config& config, const Caller& caller, int in, int out, b
 
 int registry_verb(const Config& config, int out) {
     check_storage(config);
-    write_all(out, load_registry(config).dump() + "\n");
+    HeldRegistry held(config, "sky-vm-run registry");
+    held.save(held.last_known()); // a copy that is gone or behind
+    write_all(out, held.last_known().dump() + "\n");
     return 0;
 }
 

@@ -7,7 +7,7 @@
 #include <sky/json.hpp>
 #include <sky/privilege.hpp>
 #include <sky/process.hpp>
-#include <sky/registry-store.hpp>
+#include <sky/registry.hpp>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/driver.hpp>
+#include <sky-vm-run/held-registry.hpp>
 #include <sky-vm-run/outline.hpp>
 #include <sky-vm-run/ownership.hpp>
 #include <sky-vm-run/volume-verb.hpp>
@@ -12,7 +13,7 @@
 #include <sky/lock.hpp>
 #include <sky/log.hpp>
 #include <sky/privilege.hpp>
-#include <sky/registry-store.hpp>
+#include <sky/registry.hpp>
 #include <sky/state.hpp>
 
 #include <chrono>
@@ -174,7 +175,7 @@ std::string line_of(const std::string& joined, const std::string& name, const Re
 int volume_list_verb(const Config& config, const std::string& machine, bool json, int out) {
     check_storage(config);
     const auto only = machine.empty() ? std::string{} : MachinePath::parse_joined(machine).joined();
-    const Registry registry = load_registry(config);
+    const Registry registry = current_registry(config);
     for (const auto& [joined, entry] : registry.machines) {
         for (const auto& [name, disk] : entry.volumes) {
             if (only.empty() || only == joined) {
@@ -196,7 +197,7 @@ int volume_verb(const Config& config, const VolumeOrder& order, int in, int out)
     check_storage(config);
     const auto path = MachinePath::parse_joined(order.machine);
     const auto name = Volume::parse(order.name);
-    Registry registry = load_registry(config);
+    Registry registry = current_registry(config);
     const auto disk = need(registry, path, name);
     if (!disk.host.empty() && disk.host != config.host) {
         fail(ExitCode::kRefused, "volume '{}' lies on {}", name.str(), disk.host);

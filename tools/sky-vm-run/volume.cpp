@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/at-once.hpp>
+#include <sky-vm-run/held-registry.hpp>
 #include <sky-vm-run/volume.hpp>
 
 #include <sky/error.hpp>
 #include <sky/log.hpp>
-#include <sky/registry-store.hpp>
+#include <sky/registry.hpp>
 
 #include <future>
 #include <map>
@@ -162,7 +163,7 @@ void attach_volumes(const Config& config, const Spec& spec, uid_t uid, const For
     if (spec.volumes.empty()) {
         return;
     }
-    const Registry registry = load_registry(config);
+    const Registry registry = current_registry(config);
     const auto& entry = entry_of(registry, spec.path);
     for (const auto& disk : spec.volumes) {
         check_host(config, disk, entry);
