@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky/cli.hpp>
+
 #include <sky/error.hpp>
 #include <sky/log.hpp>
 #include <sky/version.hpp>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky/config-networks.hpp>
+
 #include <sky/error.hpp>
 
 #include <algorithm>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include <sky/config.hpp>
+
 #include <sky/config-networks.hpp>
 #include <sky/config-read.hpp>
-#include <sky/config.hpp>
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 #include <sky/json.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky/error.hpp>
 #include <sky/fd.hpp>
+
+#include <sky/error.hpp>
 #include <sky/write-together.hpp>
 
 #include <array>

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
+#include <sky/lines.hpp>
+
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 #include <sky/json.hpp>
-#include <sky/lines.hpp>
 
 #include <algorithm>
 #include <array>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky/error.hpp>
 #include <sky/lock.hpp>
+
+#include <sky/error.hpp>
 #include <sky/name.hpp>
 
 #include <algorithm>

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The format: https://nixos.org/guides/nix-pills and figure 5.2 of Eelco Dolstra's thesis. A token
 // is a little-endian 64-bit length, the bytes, and zeros up to a multiple of 8.
+#include <sky/nar.hpp>
+
 #include <sky/error.hpp>
 #include <sky/name.hpp>
-#include <sky/nar.hpp>
 
 #include <algorithm>
 #include <array>

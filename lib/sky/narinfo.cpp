@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include <sky/narinfo.hpp>
+
 #include <sky/error.hpp>
 #include <sky/name.hpp>
-#include <sky/narinfo.hpp>
 
 #include <charconv>
 

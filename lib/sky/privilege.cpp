@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky/error.hpp>
 #include <sky/privilege.hpp>
+
+#include <sky/error.hpp>
 
 #include <charconv>
 #include <cstdlib>

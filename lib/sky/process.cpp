@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky/error.hpp>
 #include <sky/process.hpp>
+
+#include <sky/error.hpp>
 
 #include <algorithm>
 #include <array>

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
+#include <sky/record.hpp>
+
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 #include <sky/json.hpp>
-#include <sky/record.hpp>
 #include <sky/state.hpp>
 
 #include <algorithm>

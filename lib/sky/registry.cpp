@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
+#include <sky/registry.hpp>
+
 #include <sky/config.hpp>
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
-#include <sky/registry.hpp>
 #include <sky/state.hpp>
 
 #include <algorithm>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include <sky/signature.hpp>
+
 #include <sky/base64.hpp>
 #include <sky/error.hpp>
-#include <sky/signature.hpp>
 
 #include <optional>
 #include <sodium.h>

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
+#include <sky/spec.hpp>
+
 #include <sky/error.hpp>
 #include <sky/hash.hpp>
 #include <sky/json.hpp>
-#include <sky/spec.hpp>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>

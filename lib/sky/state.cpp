@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
+#include <sky/state.hpp>
+
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 #include <sky/json.hpp>
-#include <sky/state.hpp>
 
 #include <nlohmann/json.hpp>
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include <sky/store-path.hpp>
+
 #include <sky/error.hpp>
 #include <sky/name.hpp>
-#include <sky/store-path.hpp>
 
 #include <algorithm>
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
+#include <sky/tenants.hpp>
+
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 #include <sky/json.hpp>
-#include <sky/tenants.hpp>
 
 #include <cerrno>
 #include <fcntl.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky/fd.hpp>
 #include <sky/terminal.hpp>
+
+#include <sky/fd.hpp>
 
 #include <unistd.h>
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky/error.hpp>
 #include <sky/zstd.hpp>
+
+#include <sky/error.hpp>
 
 #include <vector>
 #include <zstd.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-build/flake.hpp>
+
 #include <sky-build/lock-file.hpp>
 
 #include <sky/error.hpp>

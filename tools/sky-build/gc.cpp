@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-build/gc.hpp>
+
 #include <sky-build/inputs.hpp>
 #include <sky-build/session.hpp>
 #include <sky-build/tree.hpp>

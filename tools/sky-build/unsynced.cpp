@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-build/unsynced.hpp>
+
 #include <sky/scratch.hpp>
 
 #include <sky/error.hpp>

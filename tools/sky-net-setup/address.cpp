@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-net-setup/address.hpp>
+
 #include <sky/error.hpp>
 #include <sky/name.hpp>
 

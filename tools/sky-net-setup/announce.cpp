@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-net-setup/announce.hpp>
+
 #include <sky-net-setup/frame.hpp>
 #include <sky/error.hpp>
 #include <sky/log.hpp>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-net-setup/dnsmasq.hpp>
+
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 #include <sky/lines.hpp>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-net-setup/facts.hpp>
+
 #include <sky-net-setup/link.hpp>
 #include <sky-net-setup/segment.hpp>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-net-setup/firewall.hpp>
+
 #include <sky-net-setup/netlink.hpp>
 #include <sky/error.hpp>
 #include <sky/freed.hpp>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include <sky-net-setup/host.hpp>
+
 #include <sky-net-setup/dnsmasq.hpp>
 #include <sky-net-setup/firewall.hpp>
-#include <sky-net-setup/host.hpp>
 #include <sky-net-setup/link.hpp>
 #include <sky-net-setup/rules.hpp>
 #include <sky-net-setup/segment-links.hpp>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-net-setup/members.hpp>
+
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 

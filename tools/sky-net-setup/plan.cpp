@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-net-setup/plan.hpp>
+
 #include <sky-net-setup/rules.hpp>
 #include <sky-net-setup/segment.hpp>
 #include <sky/error.hpp>

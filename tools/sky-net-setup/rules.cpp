@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky-net-setup/chains.hpp>
 #include <sky-net-setup/rules.hpp>
+
+#include <sky-net-setup/chains.hpp>
 #include <sky/error.hpp>
 #include <sky/hash.hpp>
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include <sky-net-setup/segment-links.hpp>
+
 #include <sky-net-setup/announce.hpp>
 #include <sky-net-setup/firewall.hpp>
-#include <sky-net-setup/segment-links.hpp>
 #include <sky-net-setup/sysctl.hpp>
 #include <sky/error.hpp>
 

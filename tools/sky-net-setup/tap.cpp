@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky-net-setup/link.hpp>
 #include <sky-net-setup/tap.hpp>
+
+#include <sky-net-setup/link.hpp>
 #include <sky/error.hpp>
 
 #include <cerrno>

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include <sky-net-setup/verbs.hpp>
+
 #include <sky-net-setup/beside.hpp>
 #include <sky-net-setup/dnsmasq.hpp>
 #include <sky-net-setup/facts.hpp>
@@ -8,7 +10,6 @@
 #include <sky-net-setup/rules.hpp>
 #include <sky-net-setup/segment-links.hpp>
 #include <sky-net-setup/tap.hpp>
-#include <sky-net-setup/verbs.hpp>
 #include <sky-net-setup/verify.hpp>
 #include <sky/cli.hpp>
 #include <sky/error.hpp>

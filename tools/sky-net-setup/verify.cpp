@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
+#include <sky-net-setup/verify.hpp>
+
 #include <sky-net-setup/firewall.hpp>
 #include <sky-net-setup/frame.hpp>
 #include <sky-net-setup/rules.hpp>
 #include <sky-net-setup/segment-links.hpp>
 #include <sky-net-setup/segment.hpp>
 #include <sky-net-setup/tap.hpp>
-#include <sky-net-setup/verify.hpp>
 #include <sky/error.hpp>
 
 #include <algorithm>

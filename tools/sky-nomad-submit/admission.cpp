@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-nomad-submit/admission.hpp"
+#include <sky-nomad-submit/admission.hpp>
 
 #include <sky/error.hpp>
 

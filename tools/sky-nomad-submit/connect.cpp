@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-nomad-submit/connect.hpp"
+#include <sky-nomad-submit/connect.hpp>
 
 #include "sky-nomad-submit/scheduler.hpp"
 

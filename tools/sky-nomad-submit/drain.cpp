@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-nomad-submit/drain.hpp"
+#include <sky-nomad-submit/drain.hpp>
 
 #include "sky-nomad-submit/nomad-job.hpp"
 #include "sky-nomad-submit/operator-token.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-nomad-submit/exec-frames.hpp"
+#include <sky-nomad-submit/exec-frames.hpp>
 
 #include <sky/base64.hpp>
 #include <sky/error.hpp>

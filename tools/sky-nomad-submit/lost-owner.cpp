@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-nomad-submit/lost-owner.hpp"
+#include <sky-nomad-submit/lost-owner.hpp>
 
 #include <sky/cli.hpp>
 #include <sky/json.hpp>

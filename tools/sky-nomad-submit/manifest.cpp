@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-nomad-submit/manifest.hpp"
+#include <sky-nomad-submit/manifest.hpp>
 
 #include <sky/error.hpp>
 #include <sky/json.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-nomad-submit/nomad-console.hpp"
+#include <sky-nomad-submit/nomad-console.hpp>
 
 #include <sky/json.hpp>
 

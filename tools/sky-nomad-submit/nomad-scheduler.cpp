@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-nomad-submit/nomad-scheduler.hpp"
+#include <sky-nomad-submit/nomad-scheduler.hpp>
 
 #include <sky/cli.hpp>
 #include <sky/error.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-nomad-submit/reconcile.hpp"
+#include <sky-nomad-submit/reconcile.hpp>
 
 #include "sky-nomad-submit/orders.hpp"
 #include "sky-nomad-submit/plan.hpp"

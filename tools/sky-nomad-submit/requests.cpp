@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-nomad-submit/requests.hpp"
+#include <sky-nomad-submit/requests.hpp>
 
 #include <sky/error.hpp>
 

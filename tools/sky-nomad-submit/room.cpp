@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-nomad-submit/room.hpp"
+#include <sky-nomad-submit/room.hpp>
 
 #include <fmt/format.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-nomad-submit/status.hpp"
+#include <sky-nomad-submit/status.hpp>
 
 #include <fmt/format.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-nomad-submit/supervised.hpp"
+#include <sky-nomad-submit/supervised.hpp>
 
 #include <sky/error.hpp>
 #include <sky/fd.hpp>

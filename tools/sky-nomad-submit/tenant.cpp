@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-nomad-submit/tenant.hpp"
+#include <sky-nomad-submit/tenant.hpp>
 
 #include "sky-nomad-submit/operator-token.hpp"
 

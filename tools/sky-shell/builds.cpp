@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-shell/builds.hpp"
+#include <sky-shell/builds.hpp>
 
 #include "sky-shell/ensure.hpp"
 #include "sky-shell/table.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-shell/ensure.hpp"
+#include <sky-shell/ensure.hpp>
 
 #include "sky-shell/refs.hpp"
 #include "sky-shell/repo.hpp"

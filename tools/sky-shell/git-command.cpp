@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-shell/git-command.hpp"
+#include <sky-shell/git-command.hpp>
 
 #include <fmt/format.h>
 

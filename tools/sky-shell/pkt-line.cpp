@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-shell/pkt-line.hpp"
+#include <sky-shell/pkt-line.hpp>
 
 #include <sky/error.hpp>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-shell/proc-receive.hpp"
+#include <sky-shell/proc-receive.hpp>
 
 #include "sky-shell/builds.hpp"
 #include "sky-shell/receive-plan.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-shell/receive-plan.hpp"
+#include <sky-shell/receive-plan.hpp>
 
 #include <sky/error.hpp>
 #include <sky/json.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-shell/repo.hpp"
+#include <sky-shell/repo.hpp>
 
 #include "sky-shell/git-command.hpp"
 

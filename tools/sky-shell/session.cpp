@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-shell/session.hpp"
+#include <sky-shell/session.hpp>
 
 #include <sky/error.hpp>
 #include <sky/fd.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-shell/ssh-command.hpp"
+#include <sky-shell/ssh-command.hpp>
 
 #include <sky/error.hpp>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-shell/supervise.hpp"
+#include <sky-shell/supervise.hpp>
 
 #include <sky/error.hpp>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-shell/table.hpp"
+#include <sky-shell/table.hpp>
 
 #include <sky/json.hpp>
 #include <sky/name.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-shell/tenant-end.hpp"
+#include <sky-shell/tenant-end.hpp>
 
 #include <sky/error.hpp>
 #include <sky/fd.hpp>

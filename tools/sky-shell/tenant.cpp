@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-shell/tenant.hpp"
+#include <sky-shell/tenant.hpp>
 
 #include "sky-shell/keys.hpp"
 #include "sky-shell/tenant-end.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-shell/verbs.hpp"
+#include <sky-shell/verbs.hpp>
 
 #include "sky-shell/ensure.hpp"
 #include "sky-shell/keys.hpp"

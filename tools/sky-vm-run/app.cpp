@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/app.hpp>
+
 #include <sky-vm-run/boot.hpp>
 #include <sky-vm-run/console.hpp>
 #include <sky-vm-run/control.hpp>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/boot.hpp>
+
 #include <sky-vm-run/fetch.hpp>
 #include <sky-vm-run/network.hpp>
 #include <sky-vm-run/processes.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky-vm-run/at-once.hpp>
 #include <sky-vm-run/ceph-driver.hpp>
+
+#include <sky-vm-run/at-once.hpp>
 #include <sky-vm-run/files.hpp>
 #include <sky-vm-run/storage.hpp>
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky-vm-run/at-once.hpp>
 #include <sky-vm-run/ceph.hpp>
+
+#include <sky-vm-run/at-once.hpp>
 
 #include <sky/error.hpp>
 #include <sky/json.hpp>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/console.hpp>
+
 #include <sky-vm-run/files.hpp>
 
 #include <sky/error.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky-vm-run/console.hpp>
 #include <sky-vm-run/control.hpp>
+
+#include <sky-vm-run/console.hpp>
 #include <sky-vm-run/fetch.hpp>
 #include <sky-vm-run/follow.hpp>
 #include <sky-vm-run/held-registry.hpp>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/directory-driver.hpp>
+
 #include <sky-vm-run/files.hpp>
 #include <sky-vm-run/storage.hpp>
 

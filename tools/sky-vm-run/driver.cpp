@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/driver.hpp>
+
 #include <sky-vm-run/ceph-driver.hpp>
 #include <sky-vm-run/directory-driver.hpp>
-#include <sky-vm-run/driver.hpp>
 
 #include <sky/error.hpp>
 #include <sky/fd.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky-vm-run/events.hpp>
 #include <sky-vm-run/follow.hpp>
+
+#include <sky-vm-run/events.hpp>
 
 #include <sky/error.hpp>
 #include <sky/json.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky-vm-run/driver.hpp>
 #include <sky-vm-run/gc.hpp>
+
+#include <sky-vm-run/driver.hpp>
 #include <sky-vm-run/held-registry.hpp>
 #include <sky-vm-run/processes.hpp>
 #include <sky-vm-run/store-gc.hpp>

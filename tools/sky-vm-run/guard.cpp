@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/guard.hpp>
+
 #include <sky-vm-run/cgroup.hpp>
 #include <sky-vm-run/confine.hpp>
 #include <sky-vm-run/console.hpp>
 #include <sky-vm-run/deadline.hpp>
-#include <sky-vm-run/guard.hpp>
 #include <sky-vm-run/lookout.hpp>
 #include <sky-vm-run/runner.hpp>
 #include <sky-vm-run/storage.hpp>

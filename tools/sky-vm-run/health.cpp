@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky-vm-run/console.hpp>
 #include <sky-vm-run/health.hpp>
+
+#include <sky-vm-run/console.hpp>
 #include <sky-vm-run/lookout.hpp>
 #include <sky-vm-run/network.hpp>
 #include <sky-vm-run/processes.hpp>

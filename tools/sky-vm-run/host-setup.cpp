@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky-vm-run/accounts.hpp>
 #include <sky-vm-run/host-setup.hpp>
+
+#include <sky-vm-run/accounts.hpp>
 #include <sky-vm-run/host-start.hpp>
 #include <sky-vm-run/processes.hpp>
 

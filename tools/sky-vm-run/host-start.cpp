@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/host-start.hpp>
+
 #include <sky-vm-run/accounts.hpp>
 #include <sky-vm-run/ceph.hpp>
-#include <sky-vm-run/host-start.hpp>
 
 #include <sky/error.hpp>
 #include <sky/fd.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky-vm-run/fetch.hpp>
 #include <sky-vm-run/outline.hpp>
+
+#include <sky-vm-run/fetch.hpp>
 #include <sky-vm-run/processes.hpp>
 
 #include <sky/fd.hpp>

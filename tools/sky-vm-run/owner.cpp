@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky-vm-run/cut-plan.hpp>
 #include <sky-vm-run/owner.hpp>
+
+#include <sky-vm-run/cut-plan.hpp>
 
 #include <sky/error.hpp>
 #include <sky/json.hpp>

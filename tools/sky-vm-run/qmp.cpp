@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/qmp.hpp>
+
 #include <sky-vm-run/confine.hpp>
 #include <sky-vm-run/processes.hpp>
-#include <sky-vm-run/qmp.hpp>
 
 #include <sky/error.hpp>
 #include <sky/json.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "sky-vm-run/register.hpp"
+#include <sky-vm-run/register.hpp>
 
 #include <sky-vm-run/held-registry.hpp>
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky-vm-run/driver.hpp>
 #include <sky-vm-run/storage-plan.hpp>
+
+#include <sky-vm-run/driver.hpp>
 
 #include <sky/json.hpp>
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/storage.hpp>
+
 #include <sky-vm-run/confine.hpp>
 #include <sky-vm-run/storage-plan.hpp>
-#include <sky-vm-run/storage.hpp>
 
 #include <sky/error.hpp>
 #include <sky/fd.hpp>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/supervisor.hpp>
+
 #include <sky-vm-run/health.hpp>
 #include <sky-vm-run/supervisor-class.hpp>
-#include <sky-vm-run/supervisor.hpp>
 #include <sky-vm-run/teardown.hpp>
 #include <sky-vm-run/volume.hpp>
 #include <sky-vm-run/wish.hpp>

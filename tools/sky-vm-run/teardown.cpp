@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/teardown.hpp>
+
 #include <sky-vm-run/network.hpp>
 #include <sky-vm-run/processes.hpp>
 #include <sky-vm-run/qmp.hpp>
-#include <sky-vm-run/teardown.hpp>
 
 #include <sky/error.hpp>
 #include <sky/lines.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky-vm-run/store-files.hpp>
 #include <sky-vm-run/verify.hpp>
+
+#include <sky-vm-run/store-files.hpp>
 
 #include <sky/cli.hpp>
 #include <sky/error.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <sky-vm-run/driver.hpp>
 #include <sky-vm-run/vm.hpp>
+
+#include <sky-vm-run/driver.hpp>
 
 #include <sky/error.hpp>
 #include <sky/fd.hpp>

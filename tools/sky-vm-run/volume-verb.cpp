@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/volume-verb.hpp>
+
 #include <sky-vm-run/driver.hpp>
 #include <sky-vm-run/held-registry.hpp>
 #include <sky-vm-run/outline.hpp>
 #include <sky-vm-run/ownership.hpp>
-#include <sky-vm-run/volume-verb.hpp>
 #include <sky-vm-run/volume.hpp>
 
 #include <sky/error.hpp>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/volume.hpp>
+
 #include <sky-vm-run/at-once.hpp>
 #include <sky-vm-run/held-registry.hpp>
-#include <sky-vm-run/volume.hpp>
 
 #include <sky/error.hpp>
 #include <sky/log.hpp>

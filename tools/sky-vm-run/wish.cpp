@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
+#include <sky-vm-run/wish.hpp>
+
 #include <sky-vm-run/boot.hpp>
 #include <sky-vm-run/follow.hpp>
 #include <sky-vm-run/processes.hpp>
-#include <sky-vm-run/wish.hpp>
 
 #include <sky/error.hpp>
 #include <sky/json.hpp>

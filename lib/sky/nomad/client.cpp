@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
+#include <sky/nomad/client.hpp>
+
 #include <sky/cli.hpp>
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 #include <sky/json.hpp>
 #include <sky/log.hpp>
-#include <sky/nomad/client.hpp>
 
 #include <algorithm>
 #include <array>

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
+#include <sky/nomad/leases.hpp>
+
 #include <sky/json.hpp>
 #include <sky/log.hpp>
 #include <sky/nomad/client.hpp>
-#include <sky/nomad/leases.hpp>
 
 #include <algorithm>
 #include <fmt/format.h>
