@@ -63,8 +63,20 @@ moved() { # NAME: a later generation counts, on NEXT
 all_moved() { # [NAME...]
     local each
     [ $# -gt 0 ] || set -- "${all[@]}"
-    for each; do eventually 180 moved "$each"; done # Nomad itself takes up to 90 s when its leader hears nothing any more
+    for each; do # Nomad itself takes up to 90 s when its leader hears nothing any more
+        eventually 180 moved "$each" || { why_not_moved "$each" >&2; return 1; }
+    done
     one_writer "$@"
+}
+why_not_moved() { # NAME: as the servers and NEXT see it
+    local job
+    job=$(account "$TENANT").$REPO.$1
+    echo "leader $(leader); from $HERE to $NEXT"
+    nomad_api GET nodes | jq -c '.[] | {Name, Status, SchedulingEligibility, StatusDescription}'
+    nomad_api GET "job/$job/allocations?namespace=sky-$(account "$TENANT")" | jq -c '.[] | {NodeName, ClientStatus, DesiredStatus, CreateIndex}'
+    nomad_api GET "job/$job/evaluations?namespace=sky-$(account "$TENANT")" | jq -c '.[-3:][] | {Status, StatusDescription, TriggeredBy, FailedTGAllocs}'
+    nomad_api GET "var/sky/owner/$(account "$TENANT")/$REPO/$1?namespace=skyflake" | jq -r .Items.json
+    tail -n 15 "$SKY_HOST/hosts/$NEXT/nomad.log"
 }
 hypervisor() { processes_of_uid "$(machine_uid "$1")"; }
 gone_here() { [ -z "$(hypervisor "$1")" ]; }
