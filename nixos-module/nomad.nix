@@ -271,6 +271,10 @@ in
         }
       ];
 
+      # A connection to a host that is gone is given up after 100 s, the least that RFC 1122 allows, and not after a quarter of
+      # an hour: Nomad waits for a TLS handshake without a limit of its own.
+      boot.kernel.sysctl."net.ipv4.tcp_retries2" = lib.mkDefault 8;
+
       services.nomad = {
         enable = true;
         package = nomad.package;
