@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <sky-vm-run/deadline.hpp>
 #include <sky-vm-run/doctor.hpp>
+#include <sky-vm-run/held-registry.hpp>
 
 #include <sky/error.hpp>
 #include <sky/nomad/client.hpp>
@@ -81,6 +82,21 @@ void check_ports(const NomadConfig& nomad, Findings& findings) {
     }
 }
 
+void check_registry(const Config& config, Findings& findings) {
+    Report report(findings, "registry");
+    try {
+        const Registry now = current_registry(config);
+        if (load_registry(config).commit.serial >= now.commit.serial) {
+            report.good(fmt::format("{} machines", now.machines.size()));
+        } else {
+            report.warning("its copy in the shared directory is behind",
+                           "'sky-vm-run registry' writes it anew");
+        }
+    } catch (const Error& e) {
+        report.bad(e.what(), "see the handbook's page of this alarm");
+    }
+}
+
 void check_lease(const Config& config, Findings& findings) {
     Report report(findings, "lease");
     if (held_lease(State(config).deadline())) {
@@ -114,6 +130,7 @@ void check_cluster(const Config& config, Findings& findings) {
     }
     check_token(*config.nomad, config.nomad->host_token, false, findings);
     check_token(*config.nomad, config.nomad->deploy_token, true, findings);
+    check_registry(config, findings);
     check_lease(config, findings);
 }
 

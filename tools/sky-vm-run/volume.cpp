@@ -47,13 +47,18 @@ const Registry::Machine& entry_of(const Registry& registry, const MachinePath& p
 
 /// After the file is whole on the storage: a crash in between leaves a file that the registry does
 /// not know, which the next start takes; the other way round it would be refused for ever.
-void tell_registry(const Config& config, const Spec& spec) {
-    change_registry(config, fmt::format("sky-vm-run, pid {}", ::getpid()), [&](Registry& registry) {
+void tell_registry(const Config& config, const Registry& known, const Spec& spec) {
+    const auto tell = [&](Registry& registry) {
         for (const auto& disk : spec.volumes) {
             register_volume(registry, spec.path, disk.name, disk.storage_class, disk.size_mib,
                             host_of(config, disk));
         }
-    });
+    };
+    Registry told = known;
+    tell(told);
+    if (told != known) { // most starts wait for nobody else's change
+        change_registry(config, fmt::format("sky-vm-run, pid {}", ::getpid()), tell);
+    }
 }
 
 /// The disks of a spec, each class's together: what was said of the class is checked, check_spec()
@@ -182,7 +187,7 @@ void attach_volumes(const Config& config, const Spec& spec, uid_t uid, const For
             driver->hand_over(disks[i].name, opener);
         }
     }
-    tell_registry(config, spec);
+    tell_registry(config, registry, spec);
 }
 
 std::optional<std::vector<std::string>> volume_clients(const Config& config, const Spec& spec) {
