@@ -18,11 +18,6 @@ teardown_file() {
 }
 
 node_is() { nomad_api GET nodes | jq -e --arg n "$1" --arg s "$2" 'any(.[]; .Name == $n and .Status == $s and .Drivers.raw_exec.Healthy)' >/dev/null; }
-# As the servers on HOST see it: so that the next one may go.
-three_servers() {
-    API_HOST=$1 nomad_api GET agent/members | jq -e '[.Members[] | select(.Status == "alive")] | length == 3' >/dev/null &&
-        API_HOST=$1 nomad_api GET status/leader | jq -e '. != ""' >/dev/null
-}
 # A node stays ready for a while whose agent is not back yet: until then it is given machines, and they are taken away again.
 beats() { API_HOST=$1 nomad_api GET agent/self | jq -e '.stats.client.heartbeat_ttl | . != null and . != "0s"' >/dev/null; }
 agent_runs() { on "$1" kill -0 "$(cat "$SKY_HOST/hosts/$1/run/nomad.pid")" 2>/dev/null; }
@@ -33,7 +28,7 @@ restart_agent() { # HOST SIGNAL
     cluster agent "$1" start
     API_HOST=$1 eventually 60 node_is "$1" ready
     eventually 60 beats "$1"
-    eventually 60 three_servers "$1"
+    API_HOST=$1 eventually 90 can_lose_one
 }
 forgive() { # GRACE
     local host config

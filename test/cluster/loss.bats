@@ -30,6 +30,7 @@ node_is() { nomad_api GET nodes | jq -e --arg n "$1" --arg s "$2" 'any(.[]; .Nam
 
 @test "Nomad's leader dies in mid-push: the push gets there" {
     local first other line
+    eventually 90 can_lose_one
     first=$(leader)
     for other in n1 n2 n3; do [ "$other" = "$first" ] || break; done
     machines www="$(site "one of www")"
@@ -68,6 +69,7 @@ node_is() { nomad_api GET nodes | jq -e --arg n "$1" --arg s "$2" 'any(.[]; .Nam
     victim=$(host_of bare)
     for other in n1 n2 n3; do [ "$other" = "$victim" ] || break; done
     before=$(git ls-remote "$other")
+    API_HOST=$other eventually 90 can_lose_one
     cluster kill "$victim"
     export HOST_NOW=$other
     elsewhere() { [ "$(host_of bare)" != "$victim" ] && test_field bare running && [ "$(page_of bare)" = "nothing to lose" ]; }

@@ -137,6 +137,7 @@ teardown_file() {
         eventually 30 leads "$leader"
     fi
     ask "$here"
+    eventually 90 can_lose_one
     cluster agent "$leader" KILL
     eventually 60 another_leads "$leader"
     for each in "${all[@]}"; do
@@ -174,6 +175,7 @@ recover() { # HOST
     for ((round = 1; round <= rounds; round++)); do
         host=$(host_of "${all[RANDOM % 4]}")
         ask n$((${host#n} % 3 + 1))
+        eventually 90 can_lose_one
         for ((n = RANDOM % 3; n >= 0; n--)); do
             what=${things[RANDOM % ${#things[@]}]}
             echo "# round $round: $host $what" >&3

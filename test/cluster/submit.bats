@@ -106,6 +106,7 @@ local_site() { site "$1" "deployment = { volumes.root = { size = 256; class = \"
 @test "a machine whose volumes lie on a lost host waits for it, says so, and comes back with them" {
     local home
     home=$(host_of db)
+    eventually 90 can_lose_one
     cluster kill "$home"
     other=$([ "$home" = n2 ] && echo n3 || echo n2)
     waits() { [[ $(HOST_NOW=$other field db .why) == *"waits for $home, which has its volumes"* ]]; }

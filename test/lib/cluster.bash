@@ -26,6 +26,10 @@ drop_all() {
 # The hosts of the machines that run, a line for each: how many, which.
 places() { at "${1:-n1}" "$TENANT" status "$REPO" --json | jq -r 'select(.host != null) | .host' | sort | uniq -c; }
 
+# Whether the servers stay a majority when one more is lost. One that was cut off comes back without a vote, and has it again when it
+# was well for 10 s (autopilot's server_stabilization_time): until then two are all that vote, and neither may go.
+can_lose_one() { nomad_api GET operator/autopilot/health | jq -e '.FailureTolerance >= 1' >/dev/null; }
+
 host_of() { field "$1" .host; }
 # A guest answers on its own host alone: other hosts have no route to it.
 page_of() { # MACHINE [FILE]

@@ -48,6 +48,7 @@ begin() {
     HERE=$(host_of a)
     case $HERE in n1) NEXT=n2 ;; n2) NEXT=n3 ;; *) NEXT=n1 ;; esac
     ask "$NEXT"
+    eventually 90 can_lose_one
     only "$NEXT"
     # What was done to a host before may have cost it its connections. If it dials an agent that stands still, it waits for an
     # answer until that one goes on (Nomad's TLS handshakes have no deadline), and its own heartbeats with it.
