@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <exception>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
@@ -45,8 +46,19 @@ class Collection {
         : config_(config), tenant_(tenant), options_(options), now_(std::time(nullptr)) {}
 
     void run() {
-        forget_machines();
+        std::exception_ptr away; // Nomad, of which the store's room is not made to wait
+        try {
+            forget_machines();
+        } catch (const Error& e) {
+            if (e.code() != ExitCode::kUnavailable) {
+                throw;
+            }
+            away = std::current_exception();
+        }
         sweep_store();
+        if (away) {
+            std::rethrow_exception(away);
+        }
         expire_volumes();
     }
 
@@ -229,6 +241,9 @@ int gc_verb(const Config& config, const GcOptions& options, int out) {
             result = code(ExitCode::kSomeFailed);
         }
         collection.report(out);
+    }
+    if (config.nomad && !options.dry && result == 0) {
+        HeldRegistry(config, "sky-vm-run gc").sweep();
     }
     return result;
 }

@@ -125,6 +125,13 @@ void HeldRegistry::save(Registry next) {
     }
 }
 
+void HeldRegistry::sweep() {
+    static_cast<void>(now());
+    if (head_) {
+        RegistryVariables(*variables_).sweep(head_->head);
+    }
+}
+
 void change_registry(const Config& config, std::string_view who,
                      const std::function<void(Registry&)>& change) {
     HeldRegistry held(config, who);

@@ -32,6 +32,8 @@ class HeldRegistry {
     /// Makes `next` what it is; nothing to do when that is no change, then without contact, too.
     /// Mends a copy that is behind. Throws as now(), and as RegistryVariables::commit().
     void save(Registry next);
+    /// Removes what of it counts no more. Throws as now().
+    void sweep();
 
   private:
     void look();

@@ -18,11 +18,12 @@ namespace sky::vm {
 namespace {
 
 constexpr const char* kHead = "sky/registry/head";
+constexpr const char* kParts = "sky/registry/part/";
 constexpr std::size_t kVariableBytes = 65'000; ///< of Nomad's 65,536, less the item's key
 constexpr int kPiecesMax = 1000;
 
 std::string parts_of(const std::string& tenant) {
-    return "sky/registry/part/" + tenant + "/";
+    return kParts + tenant + "/";
 }
 
 std::string piece_path(const std::string& tenant, const Registry::Commit& commit,
@@ -30,10 +31,15 @@ std::string piece_path(const std::string& tenant, const Registry::Commit& commit
     return fmt::format("{}{}-{}-{}", parts_of(tenant), commit.serial, commit.by, piece);
 }
 
+std::string tenant_of(const std::string& path) {
+    const auto name = path.substr(std::min(path.size(), std::string_view(kParts).size()));
+    return name.substr(0, name.find('/'));
+}
+
 /// The change that wrote a piece, and its serial; nothing for a path that is none of ours.
 std::optional<Registry::Commit> commit_of(const std::string& path, const std::string& tenant) {
     Registry::Commit commit;
-    const std::string name = path.substr(parts_of(tenant).size());
+    const std::string name = path.substr(std::min(path.size(), parts_of(tenant).size()));
     const char* end = name.data() + name.size();
     const auto [at, error] = std::from_chars(name.data(), end, commit.serial);
     if (error != std::errc{} || end - at < 18 || *at != '-' || at[17] != '-') {
@@ -46,6 +52,14 @@ std::optional<Registry::Commit> commit_of(const std::string& path, const std::st
 std::string random_name() {
     std::random_device random;
     return fmt::format("{:08x}{:08x}", random(), random());
+}
+
+/// Without what the head says of it.
+Registry bare(const Registry& registry) {
+    Registry out = registry;
+    out.commit = {};
+    out.next_index = 1;
+    return out;
 }
 
 std::set<std::string> tenants_in(const Registry& registry) {
@@ -73,6 +87,9 @@ RegistryHead RegistryHead::parse(std::string_view json) {
     head.commit = parse_commit(fields.any("commit"), fields.path_of("commit"));
     head.next_index =
         static_cast<std::uint32_t>(fields.integer("next_index", 1, kMachineIndexMax + 1));
+    if (fields.has("registry")) {
+        head.whole = Registry::parse(dump_json(fields.any("registry")));
+    }
     fields.each_member(
         "parts", [&](const std::string& tenant, const Json& part, const std::string& at) {
             Fields of(part, at);
@@ -90,6 +107,9 @@ std::string RegistryHead::dump() const {
                 {"commit", commit_json(commit)},
                 {"next_index", next_index},
                 {"parts", Json::object()}};
+    if (whole) {
+        out["registry"] = parse_json(whole->dump(), kVariableBytes, kHead);
+    }
     for (const auto& [tenant, part] : parts) {
         out["parts"][tenant] = {{"commit", commit_json(part.commit)}, {"pieces", part.pieces}};
     }
@@ -103,7 +123,7 @@ std::optional<RegistryVariables::Head> RegistryVariables::head() {
 
 Registry RegistryVariables::registry(Head head) {
     for (int tries = 0; tries < 20; ++tries) {
-        Registry out;
+        Registry out = head.head.whole.value_or(Registry{});
         out.commit = head.head.commit;
         out.next_index = head.head.next_index;
         std::string missing;
@@ -152,7 +172,10 @@ void RegistryVariables::commit(const std::optional<Head>& before, const Registry
         .next_index = next.next_index,
         .parts = {}};
     std::vector<std::pair<std::string, std::string>> pieces; // path, text
-    for (const auto& tenant : tenants_in(next)) {
+    if (Registry whole = bare(next); whole.dump().size() <= kRegistryPieceBytes) {
+        head.whole = std::move(whole);
+    }
+    for (const auto& tenant : head.whole ? std::set<std::string>{} : tenants_in(next)) {
         const Registry theirs = next.part_of(tenant);
         if (!newer && before->head.parts.contains(tenant) && was.part_of(tenant) == theirs) {
             head.parts.emplace(tenant, before->head.parts.at(tenant));
@@ -184,33 +207,16 @@ void RegistryVariables::commit(const std::optional<Head>& before, const Registry
         fail(ExitCode::kBusy, "another host changed the registry meanwhile (again)");
     }
     next.commit = head.commit;
-    try {
-        sweep(before ? before->head : RegistryHead{}, head);
-    } catch (const Error& e) { // a later change does it
-        log::debug("old parts of the registry: {}", e.what());
-    }
 }
 
-/// What no head names any more, of those tenants whose part changed. A part that is not younger
-/// than the head was is nobody's who may still make it count: the head has changed since.
-void RegistryVariables::sweep(const RegistryHead& was, const RegistryHead& now) {
-    std::set<std::string> changed;
-    for (const auto* head : {&was, &now}) {
-        for (const auto& [tenant, part] : head->parts) {
-            const auto other = now.parts.find(tenant);
-            if (other == now.parts.end() || other->second.commit == now.commit) {
-                changed.insert(tenant);
-            }
-        }
-    }
-    for (const auto& tenant : changed) {
-        const auto counts = now.parts.find(tenant);
-        for (const auto& path : variables_.list(parts_of(tenant))) {
-            const auto by = commit_of(path, tenant);
-            if (by && by->serial < now.commit.serial &&
-                (counts == now.parts.end() || *by != counts->second.commit)) {
-                variables_.remove(path);
-            }
+void RegistryVariables::sweep(const RegistryHead& head) {
+    for (const auto& path : variables_.list(kParts)) {
+        const auto tenant = tenant_of(path);
+        const auto by = commit_of(path, tenant);
+        const auto counts = head.parts.find(tenant);
+        if (by && by->serial <= head.commit.serial &&
+            (counts == head.parts.end() || *by != counts->second.commit)) {
+            variables_.remove(path);
         }
     }
 }

@@ -35,7 +35,8 @@ class Variables {
     [[nodiscard]] virtual std::vector<std::string> list(const std::string& prefix) = 0;
 };
 
-/// The one variable by which a change is or is not: which part of each tenant counts.
+/// The one variable by which a change is or is not: the registry itself, or when that is too large
+/// which part of each tenant counts.
 struct RegistryHead {
     struct Part {
         Registry::Commit commit; ///< the change that wrote it
@@ -44,7 +45,8 @@ struct RegistryHead {
     };
     Registry::Commit commit;
     std::uint32_t next_index = 1;
-    std::map<std::string, Part> parts; ///< by tenant
+    std::optional<Registry> whole{};   ///< without commit and next_index
+    std::map<std::string, Part> parts; ///< by tenant; none beside the whole
     bool operator==(const RegistryHead&) const = default;
 
     /// Error(kData).
@@ -55,9 +57,9 @@ struct RegistryHead {
 /// A variable holds 64 KiB (Nomad 1.4 and up), keys of it among them.
 inline constexpr std::size_t kRegistryPieceBytes = 60'000;
 
-/// The registry of a cluster in Nomad's variables: parts that never change, one or more of each
-/// tenant, and the head that says which count. A writer that dies leaves parts that nobody names,
-/// which later changes of that tenant remove; the head makes all of a change count, or nothing.
+/// The registry of a cluster in Nomad's variables: a head, and once it does not fit in there, parts
+/// that never change, one or more of each tenant, of which the head says which count. With the
+/// head all of a change counts, or nothing.
 class RegistryVariables {
   public:
     explicit RegistryVariables(Variables& variables) : variables_(variables) {}
@@ -75,10 +77,11 @@ class RegistryVariables {
     /// nothing. Error(kRefused): too large for the variables. Error(kUnavailable): it may be done
     /// or not.
     void commit(const std::optional<Head>& before, const Registry& was, Registry& next);
+    /// Removes parts that count no more: older changes', and those of writers that died. A part
+    /// that is not younger than the head is nobody's who may still make it count.
+    void sweep(const RegistryHead& head);
 
   private:
-    void sweep(const RegistryHead& was, const RegistryHead& now);
-
     Variables& variables_;
 };
 
