@@ -84,5 +84,5 @@ setup() { COPY=$SKY_HOST/shared/registry.json; }
         [ "$status" = 137 ]
     done
     [ "$status" = 0 ]
-    [ "$k" -gt 8 ]
+    [ "$k" -gt 4 ]
 }

@@ -26,8 +26,7 @@ drop_all() {
 # The hosts of the machines that run, a line for each: how many, which.
 places() { at "${1:-n1}" "$TENANT" status "$REPO" --json | jq -r 'select(.host != null) | .host' | sort | uniq -c; }
 
-# Whether the servers stay a majority when one more is lost. One that was cut off comes back without a vote, and has it again when it
-# was well for 10 s (autopilot's server_stabilization_time): until then two are all that vote, and neither may go.
+# Whether the servers stay a majority when one more is lost: the leader is not at once in touch again with one that was cut off.
 can_lose_one() { nomad_api GET operator/autopilot/health | jq -e '.FailureTolerance >= 1' >/dev/null; }
 
 host_of() { field "$1" .host; }
