@@ -29,8 +29,8 @@ class HeldRegistry {
     [[nodiscard]] const Registry& now() const;
     /// As it is, or without contact to Nomad the copy.
     [[nodiscard]] const Registry& last_known() const noexcept { return registry_; }
-    /// Makes `next` what it is; nothing to do when that is no change, then without contact, too.
-    /// Mends a copy that is behind. Throws as now(), and as RegistryVariables::commit().
+    /// Makes `next` what it is, once; nothing to do when that is no change, then without contact,
+    /// too. Mends a copy that is behind. Throws as now(), and as RegistryVariables::commit().
     void save(Registry next);
     /// Removes what of it counts no more. Throws as now().
     void sweep();

@@ -73,9 +73,9 @@ class RegistryVariables {
     /// The whole that `head` names, or a later one. Throws as head().
     [[nodiscard]] Registry registry(Head head);
     /// Makes `next` the registry after `was`, which is what `before` names, or newer (then all is
-    /// written). Sets `next.commit`. Error(kBusy): another change came in between, this one did
-    /// nothing. Error(kRefused): too large for the variables. Error(kUnavailable): it may be done
-    /// or not.
+    /// written). Sets `next.commit`. Error(kBusy): another change came in between, this one
+    /// counts for nothing. Error(kRefused): too large for the variables. Error(kUnavailable): it
+    /// may be done or not.
     void commit(const std::optional<Head>& before, const Registry& was, Registry& next);
     /// Removes parts that count no more: older changes', and those of writers that died. A part
     /// that is not younger than the head is nobody's who may still make it count.
