@@ -103,15 +103,16 @@ with() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-$1.token") nomad "${@:2}"; }
     sha256sum "$DIR"/secrets/* >"$DIR/before"
     sh "$libexec/nomad-bootstrap" "$BATS_TEST_DIRNAME/../../nomad" "$DIR/secrets"
     sha256sum -c "$DIR/before"
-    with host var put -namespace skyflake sky/registry/index json='{"v":1,"next_index":8}'
+    with host var put -namespace skyflake sky/registry/head json='{"v":1,"commit":{"serial":1,"by":"5d0c6b1c9e0f4a2f"},"next_index":8,"parts":{}}'
     owned 3
     with host var put -namespace skyflake sky/lease/n1 json='{"v":1,"host":"n1","incarnation":"5d0c6b1c9e0f4a2f8f7d3a1be2c45d6f","serial":17,"lease_s":30,"revoked":false,"claims":[],"at":"2026-07-14T12:00:00Z"}'
     run ! with host job run - <<<'job "x" {}'
-    [[ $(with deploy var get -namespace skyflake -out json sky/registry/index) == *next_index* ]]
+    [[ $(with deploy var get -namespace skyflake -out json sky/lease/n1) == *incarnation* ]]
+    run ! with deploy var get -namespace skyflake -out json sky/registry/head
     # Without a certificate of ours nobody gets an answer.
     run ! env -u NOMAD_CLIENT_CERT -u NOMAD_CLIENT_KEY nomad operator api /v1/status/leader
     # And without a token none that is worth anything.
-    run ! env -u NOMAD_TOKEN nomad var get -namespace skyflake sky/registry/index
+    run ! env -u NOMAD_TOKEN nomad var get -namespace skyflake sky/registry/head
 }
 
 @test "nixos: a backup is whole, by whose files they are, and the oldest go" {
@@ -169,8 +170,8 @@ with() { NOMAD_TOKEN=$(cat "$DIR/secrets/nomad-$1.token") nomad "${@:2}"; }
     stop
     start
     # The hosts' tokens are what they were, and so is the registry.
-    soon with host var get -namespace skyflake -out json sky/registry/index
-    [[ $(with host var get -namespace skyflake -out json sky/registry/index) == *'next_index'* ]]
+    soon with host var get -namespace skyflake -out json sky/registry/head
+    [[ $(with host var get -namespace skyflake -out json sky/registry/head) == *'next_index'* ]]
     # But nobody of the time that was lost is a machine's owner, nor holds a lease.
     [ "$(record sky/owner/alice/infra/www .generation)" = 3 ]
     sh "$libexec/restore-owners" "$DIR/secrets/nomad-host.token"

@@ -7,6 +7,7 @@
 #include <sky/privilege.hpp>
 
 #include <chrono>
+#include <nlohmann/json.hpp>
 
 namespace sky::vm {
 namespace {
