@@ -144,7 +144,7 @@ sky-vm-run host-setup" ]
     serves db 'Good morning from db.'
     tenant 4
     said '[deleted]'
-    [[ $(inside 'ssh alice@host status') != *db* ]]
+    [[ $(inside 'ssh alice@host status') != *infra/db* ]]
 }
 
 @test "docs: what a tenant can say, as the chapter stands" {
