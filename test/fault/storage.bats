@@ -331,7 +331,7 @@ one_hypervisor() { [ -n "$1" ] && [ "$(its_pid)" = "$1" ]; }
         [ "$status" -ne 0 ]
         flat
         says "$file"
-        [ "$what" = record ] || says "(bring it back from a backup)"
+        [ "$what" = record ] || says "(bring it back from a backup, see"
         [ "$what" = registry ] || says "(remove it, then push again: it forgets a pin, no data)"
         [ "$(head -c 1 "$file")" = z ]
         if [ "$what" = record ]; then rm "$file"; else cat "$BATS_TEST_TMPDIR/good" >"$file"; fi
