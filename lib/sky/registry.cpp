@@ -269,6 +269,18 @@ void forget_machine(Registry& registry, const MachinePath& path, std::int64_t no
     registry.machines.erase(machine);
 }
 
+void forget_volume(Registry& registry, const MachinePath& path, const Volume& volume) {
+    if (const auto at = registry.machines.find(path.joined()); at != registry.machines.end()) {
+        at->second.volumes.erase(volume.str());
+    }
+    if (const auto at = registry.kept.find(path.joined()); at != registry.kept.end()) {
+        at->second.erase(volume.str());
+        if (at->second.empty()) {
+            registry.kept.erase(at);
+        }
+    }
+}
+
 std::string machine_mac(std::uint32_t index, std::uint32_t k) {
     return fmt::format("02:5f:{:02x}:{:02x}:{:02x}:{:02x}", k & 0xffU, (index >> 16U) & 0xffU,
                        (index >> 8U) & 0xffU, index & 0xffU);

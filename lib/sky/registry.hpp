@@ -125,6 +125,10 @@ void register_volume(Registry& registry, const MachinePath& path, const Volume& 
 /// lives. Nothing if it is not registered.
 void forget_machine(Registry& registry, const MachinePath& path, std::int64_t now);
 
+/// Forgets a volume, a machine's or one that is kept: to be called before it is removed, as what
+/// the registry knows is refused for being away. Nothing if it is not there.
+void forget_volume(Registry& registry, const MachinePath& path, const Volume& volume);
+
 /// MAC of interface `k` (0 .. kMacsPerMachine-1) of machine `index`: 02:5f:KK:NN:NN:NN.
 [[nodiscard]] std::string machine_mac(std::uint32_t index, std::uint32_t k);
 /// Gateway and DNS of a subnet "10.88.1.0/24": its first address, "10.88.1.1".

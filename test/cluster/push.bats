@@ -95,3 +95,16 @@ teardown_file() { drop_all; }
     [ -z "$(processes_of_uid "$(machine_uid www)")" ]
     nomad_api GET "jobs?namespace=sky-$(account alice)" | jq -e 'map(select(.Stop | not)) == []'
 }
+
+@test "its volume waits for the branch, and when its time is over any host's gc removes it and lets the machine go" {
+    local image path
+    path=$(account alice)/shop/www
+    image=$(find "$SKY_HOST/shared" -path "*/$path/root.img")
+    run -0 on n3 "$SKY_HOST/usr/bin/sky-vm-run" --config "$SKY_CONFIG" gc --tenant "$(account alice)"
+    [ -e "$image" ]
+    run -0 on n3 "$SKY_HOST/usr/bin/sky-vm-run" --config "$SKY_CONFIG" gc --tenant "$(account alice)" --keep 0
+    says "$path: volume root, "
+    [ ! -e "$image" ]
+    jq -e --arg m "${path//\//.}" '.kept | has($m) | not' "$SKY_HOST/shared/registry.json"
+    nomad_api GET "var/sky/owner/$path?namespace=skyflake" | jq -e '.Items.json | fromjson | .released'
+}

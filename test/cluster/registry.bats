@@ -7,10 +7,10 @@ setup_file() {
     work_tree registry # alice's repo, that nothing is pushed to
 }
 teardown() { # also of a case that failed
-    local machine
+    local path
     cluster heal n1 || true
-    for machine in $(of_repo | jq -r 'keys[] | split(".")[2]'); do
-        jq -nc --arg t "$(account alice)" --arg m "$machine" '{v: 1, tenant: $t, repo: "registry", machine: $m, forget: true}' |
+    for path in $(of_repo | jq -r 'keys[]'); do
+        jq -nc --arg p "$path" '$p / "." | {v: 1, tenant: .[0], repo: .[1], machine: .[2], forget: true}' |
             vm n2 stop >/dev/null
     done
 }
@@ -18,16 +18,20 @@ teardown() { # also of a case that failed
 vm() { # HOST VERB [ARGUMENT...]
     on "$1" "$SKY_HOST/usr/bin/sky-vm-run" --config "$SKY_CONFIG" "${@:2}"
 }
-request() { # MACHINE...
-    jq -nc --arg t "$(account alice)" '{v: 1, tenant: $t, repo: "registry", machines: $ARGS.positional}' --args -- "$@"
+request() { # MACHINE...: of alice, or TENANT
+    jq -nc --arg t "$(account "${TENANT:-alice}")" '{v: 1, tenant: $t, repo: "registry", machines: $ARGS.positional}' --args -- "$@"
 }
-of_repo() { # its machines
-    jq -c --arg p "$(account alice).registry." '.machines | with_entries(select(.key | startswith($p)))' "$COPY"
+of_repo() { # its machines, and those of bob's of that name
+    jq -c '.machines | with_entries(select(.key / "." | .[1] == "registry"))' "$COPY"
 }
 head_of() { nomad_api GET 'var/sky/registry/head?namespace=skyflake' | jq -c '.Items.json | fromjson'; }
 same() { [ "$(jq -c .commit "$COPY")" = "$(head_of | jq -c .commit)" ] && [ "$(jq -S .machines "$COPY")" = "$(nomads)" ]; }
 nomads() { head_of | jq -S '.registry.machines'; }
 each_once() { [ -z "$(jq '.machines[].uid' "$COPY" | sort | uniq -d)" ]; }
+parts() { nomad_api GET 'vars?prefix=sky/registry/part/&namespace=skyflake' | jq length; }
+finding() { # HOST: doctor's, of the registry
+    { vm "$1" doctor --json || [ $? = 1 ]; } | jq -r 'select(.check == "registry") | "\(.state) \(.text)"'
+}
 setup() { COPY=$SKY_HOST/shared/registry.json; }
 
 @test "three hosts give out what there is at once: nothing twice, and Nomad and the copy say the same" {
@@ -53,11 +57,13 @@ setup() { COPY=$SKY_HOST/shared/registry.json; }
     cmp "$COPY" "$BATS_TEST_TMPDIR/now"
     [ "$(stat -c '%U:%G %a' "$COPY")" = "root:$SKY_PREFIX-deploy 640" ]
     cp -p "$BATS_TEST_TMPDIR/old" "$COPY" # as from a backup
+    [[ $(finding n3) == "warning its copy in the shared directory is behind" ]]
     request three | vm n3 register >"$BATS_TEST_TMPDIR/third"
     each_once
     [ "$(of_repo | jq length)" = 3 ]
     request two | vm n1 register | cmp - "$BATS_TEST_TMPDIR/second"
     same
+    [[ $(finding n3) == "good "*" machines" ]]
 }
 
 @test "a host that does not reach Nomad prints the registry, and changes nothing" {
@@ -85,4 +91,41 @@ setup() { COPY=$SKY_HOST/shared/registry.json; }
     done
     [ "$status" = 0 ]
     [ "$k" -gt 4 ]
+}
+
+# A variable of Nomad's holds 64 KiB.
+@test "a registry that does not fit into one variable lies in parts, killed writers or not; gc sweeps, and it fits again" {
+    local k many uid
+    for k in n1 n2 n3; do on "$k" jq '.tenants[].quota.machines = 400' "$SKY_CONFIG" >"$SKY_HOST/etc/many-$k.json"; done
+    many() { on "$1" "$SKY_HOST/usr/bin/sky-vm-run" --config "$SKY_HOST/etc/many-$1.json" "${@:2}"; }
+    mapfile -t names < <(printf "m%s$(printf 'x%.0s' {1..36})\n" {100..299})
+    many n1 register < <(request "${names[@]}") >"$BATS_TEST_TMPDIR/all"
+    many n2 register < <(TENANT=bob request "${names[@]:0:150}") >>"$BATS_TEST_TMPDIR/all"
+    [ "$(jq -s 'map(select(.error == null)) | length' "$BATS_TEST_TMPDIR/all")" = 350 ]
+    [ "$(wc -c <"$COPY")" -gt 60000 ]
+    head_of | jq -e 'has("registry") | not'
+    [ "$(parts)" -gt 1 ]
+    each_once
+    mv "$COPY" "$BATS_TEST_TMPDIR/now"
+    many n3 registry | cmp - "$BATS_TEST_TMPDIR/now"
+    cmp "$COPY" "$BATS_TEST_TMPDIR/now"
+    for k in {1..60}; do
+        run on n2 strace -qq -f -o /dev/null -e trace=sendto,write,rename -e "inject=sendto,write,rename:signal=KILL:when=$k" \
+            "$SKY_HOST/usr/bin/sky-vm-run" --config "$SKY_HOST/etc/many-n2.json" register < <(request "killed$k")
+        uid=$(many n1 register < <(request "killed$k") | jq .uid)
+        [ "$(many n3 register < <(request "killed$k") | jq .uid)" = "$uid" ]
+        each_once
+        [ "$status" != 0 ] || break
+        [ "$status" = 137 ]
+    done
+    [ "$status" = 0 ]
+    [ "$k" -gt 4 ]
+    [ "$(of_repo | jq length)" = $((350 + k)) ]
+    teardown # one after the other
+    [ "$(of_repo | jq length)" = 0 ]
+    head_of | jq -e 'has("registry")'
+    [ "$(parts)" -gt 0 ]
+    vm n1 gc >/dev/null
+    [ "$(parts)" = 0 ]
+    same
 }

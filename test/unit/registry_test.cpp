@@ -183,6 +183,22 @@ TEST_CASE("volumes outlive their machine and come back to it alone") {
     CHECK(registry.kept.empty());
 }
 
+TEST_CASE("a volume is forgotten, a machine's or one that is kept, and nothing beside it") {
+    Registry registry;
+    const auto www = path("alice", "infra", "www");
+    const auto root = Volume::parse("root");
+    static_cast<void>(register_machine(registry, limits(), www));
+    register_volume(registry, www, root, "local", 1024);
+    register_volume(registry, www, Volume::parse("data"), "local", 1024);
+    forget_volume(registry, www, root);
+    CHECK(registry.find(www)->volumes.size() == 1);
+    forget_machine(registry, www, 1700000000);
+    forget_volume(registry, www, root); // gone before
+    CHECK(registry.kept.at("alice.infra.www").contains("data"));
+    forget_volume(registry, www, Volume::parse("data"));
+    CHECK(registry.kept.empty());
+}
+
 TEST_CASE("a registry that gives something out twice is not read") {
     Registry registry;
     static_cast<void>(register_machine(registry, limits(), path("alice", "infra", "a")));

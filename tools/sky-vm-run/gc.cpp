@@ -4,6 +4,7 @@
 #include <sky-vm-run/driver.hpp>
 #include <sky-vm-run/held-registry.hpp>
 #include <sky-vm-run/processes.hpp>
+#include <sky-vm-run/stillness.hpp>
 #include <sky-vm-run/store-gc.hpp>
 
 #include <sky/cli.hpp>
@@ -27,6 +28,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr auto kWho = "sky-vm-run gc";
+
 std::vector<MachinePath> machines_here(const Config& config, const Tenant& tenant) {
     std::vector<MachinePath> out;
     for (const auto& entry : fs::directory_iterator(config.state / "vm")) {
@@ -45,9 +48,11 @@ class Collection {
     Collection(const Config& config, const Tenant& tenant, const GcOptions& options)
         : config_(config), tenant_(tenant), options_(options), now_(std::time(nullptr)) {}
 
-    void run() {
+    /// False: some volume could not be removed.
+    [[nodiscard]] bool run() {
         std::exception_ptr away; // Nomad, of which the store's room is not made to wait
         try {
+            expire_volumes();
             forget_machines();
         } catch (const Error& e) {
             if (e.code() != ExitCode::kUnavailable) {
@@ -59,7 +64,7 @@ class Collection {
         if (away) {
             std::rethrow_exception(away);
         }
-        expire_volumes();
+        return all_removed_;
     }
 
     void report(int out) const {
@@ -103,7 +108,7 @@ class Collection {
     /// Directories of machines whose branch is gone. The registry is held, so that none of
     /// them is registered, and thus started, meanwhile.
     void forget_machines() {
-        const HeldRegistry held(config_, "sky-vm-run gc");
+        const HeldRegistry held(config_, kWho);
         const Registry& registry = held.now();
         for (const auto& path : machines_here(config_, tenant_)) {
             if (registry.find(path) == nullptr && may_go(Vm(config_, path))) {
@@ -121,7 +126,7 @@ class Collection {
             return false;
         }
         return !fs::exists(vm.files.supervisor_lock()) ||
-               Lock::try_take(vm.files.supervisor_lock(), "sky-vm-run gc").has_value();
+               Lock::try_take(vm.files.supervisor_lock(), kWho).has_value();
     }
 
     void sweep_store() {
@@ -158,19 +163,57 @@ class Collection {
     }
 
     void expire_volumes() {
-        HeldRegistry held(config_, "sky-vm-run gc");
-        Registry registry = held.now();
-        volumes_ =
-            take_expired(registry, tenant_, now_, options_.keep_s.value_or(config_.volumes.keep_s),
-                         [&](const KeptVolume& volume) { return is_ours(volume); });
+        for (const auto& volume : expired()) {
+            try {
+                if (options_.dry || expire(volume)) {
+                    volumes_.push_back(volume);
+                }
+            } catch (const Error& e) { // one volume must not keep the others
+                log::error("{}: volume {} stays: {}", volume.machine.text(), volume.name.str(),
+                           e.what());
+                all_removed_ = false;
+            }
+        }
+    }
+
+    [[nodiscard]] std::vector<KeptVolume> expired_in(Registry& registry) const {
+        return expired_volumes(registry, tenant_, now_,
+                               options_.keep_s.value_or(config_.volumes.keep_s));
+    }
+
+    /// Those of which this host is the one to remove them.
+    [[nodiscard]] std::vector<KeptVolume> expired() const {
+        std::vector<KeptVolume> out;
         if (options_.dry) {
-            return;
+            Registry registry = current_registry(config_);
+            out = expired_in(registry);
+        } else {
+            change_registry(config_, kWho, [&](Registry& r) { out = expired_in(r); });
         }
-        // The registry first: what it does not know is never refused for being away.
-        held.save(std::move(registry));
-        for (const auto& volume : volumes_) {
+        out.erase(std::remove_if(out.begin(), out.end(),
+                                 [&](const KeptVolume& volume) { return !is_ours(volume); }),
+                  out.end());
+        return out;
+    }
+
+    /// False: its branch was there again, or another host was faster. The machine is held still
+    /// meanwhile, not the registry: an image of some size takes its time.
+    [[nodiscard]] bool expire(const KeptVolume& volume) const {
+        const auto& of = config_.volumes.classes.at(volume.storage_class);
+        const Stillness still(config_, volume.machine, by_process(of), kWho);
+        bool gone = false;
+        change_registry(config_, kWho, [&](Registry& r) {
+            const auto now = expired_in(r);
+            gone = std::find(now.begin(), now.end(), volume) == now.end();
+            if (!gone) {
+                forget_volume(r, volume.machine, volume.name);
+            }
+        });
+        if (!gone) {
             driver_of(config_, volume.storage_class, volume.machine)->remove(volume.name);
+            still.end();
         }
+        return !gone;
     }
 
     /// Of a cluster's local volumes a host removes its own.
@@ -196,29 +239,25 @@ class Collection {
     StoreReport store_;
     std::vector<MachinePath> machines_;
     std::vector<KeptVolume> volumes_;
+    bool all_removed_ = true;
 };
 
 } // namespace
 
-std::vector<KeptVolume> take_expired(Registry& registry, const Tenant& tenant, std::int64_t now,
-                                     std::int64_t keep_s,
-                                     const std::function<bool(const KeptVolume&)>& ours) {
+std::vector<KeptVolume> expired_volumes(Registry& registry, const Tenant& tenant, std::int64_t now,
+                                        std::int64_t keep_s) {
     std::vector<KeptVolume> out;
-    for (auto machine = registry.kept.begin(); machine != registry.kept.end();) {
-        auto& [joined, disks] = *machine;
+    for (auto& [joined, disks] : registry.kept) {
         const auto path = MachinePath::parse_joined(joined);
-        for (auto at = disks.begin(); path.tenant == tenant && at != disks.end();) {
-            auto& [name, disk] = *at;
+        if (path.tenant != tenant) {
+            continue;
+        }
+        for (auto& [name, disk] : disks) {
             disk.kept_since = disk.kept_since == 0 ? now : disk.kept_since;
-            KeptVolume volume{path, Volume::parse(name), disk.storage_class, disk.size_mib};
-            if (now - disk.kept_since >= keep_s && ours(volume)) {
-                out.push_back(std::move(volume));
-                at = disks.erase(at);
-            } else {
-                ++at;
+            if (now - disk.kept_since >= keep_s) {
+                out.push_back({path, Volume::parse(name), disk.storage_class, disk.size_mib});
             }
         }
-        machine = disks.empty() ? registry.kept.erase(machine) : std::next(machine);
     }
     return out;
 }
@@ -235,7 +274,9 @@ int gc_verb(const Config& config, const GcOptions& options, int out) {
         }
         Collection collection(config, tenant, options);
         try {
-            collection.run();
+            if (!collection.run()) {
+                result = code(ExitCode::kSomeFailed);
+            }
         } catch (const Error& e) { // one tenant must not hide the others
             log::error("{}: {}", tenant.str(), e.what());
             result = code(ExitCode::kSomeFailed);
@@ -243,7 +284,7 @@ int gc_verb(const Config& config, const GcOptions& options, int out) {
         collection.report(out);
     }
     if (config.nomad && !options.dry && result == 0) {
-        HeldRegistry(config, "sky-vm-run gc").sweep();
+        HeldRegistry(config, kWho).sweep();
     }
     return result;
 }

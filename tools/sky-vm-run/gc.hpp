@@ -6,7 +6,6 @@
 #include <sky/registry.hpp>
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,11 +21,10 @@ struct KeptVolume {
     bool operator==(const KeptVolume&) const = default;
 };
 
-/// Takes out of `kept` the tenant's volumes whose branch was deleted more than `keep_s` ago. One
-/// that does not say since when counts from `now` on. Only those that are `ours` to remove.
-[[nodiscard]] std::vector<KeptVolume>
-take_expired(Registry& registry, const Tenant& tenant, std::int64_t now, std::int64_t keep_s,
-             const std::function<bool(const KeptVolume&)>& ours);
+/// The tenant's volumes whose branch was deleted more than `keep_s` ago. One that does not say
+/// since when counts from `now` on, which is noted in `registry`.
+[[nodiscard]] std::vector<KeptVolume> expired_volumes(Registry& registry, const Tenant& tenant,
+                                                      std::int64_t now, std::int64_t keep_s);
 
 struct GcOptions {
     std::optional<std::string> tenant; ///< only this one

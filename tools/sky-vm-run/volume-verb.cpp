@@ -3,29 +3,21 @@
 
 #include <sky-vm-run/driver.hpp>
 #include <sky-vm-run/held-registry.hpp>
-#include <sky-vm-run/outline.hpp>
-#include <sky-vm-run/ownership.hpp>
-#include <sky-vm-run/volume.hpp>
+#include <sky-vm-run/stillness.hpp>
 
 #include <sky/error.hpp>
 #include <sky/fd.hpp>
 #include <sky/json.hpp>
 #include <sky/lines.hpp>
-#include <sky/lock.hpp>
-#include <sky/log.hpp>
 #include <sky/privilege.hpp>
 #include <sky/registry.hpp>
-#include <sky/state.hpp>
 
-#include <chrono>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
 namespace sky::vm {
 namespace {
-
-using std::chrono::seconds;
 
 std::string me() {
     return fmt::format("sky-vm-run volume, pid {}", ::getpid());
@@ -61,73 +53,6 @@ void set_size(const Config& config, const MachinePath& path, const Volume& name,
     });
 }
 
-/// Nothing of the machine lives, here or elsewhere, nor begins as long as this lives: here by the
-/// locks, elsewhere by the owner record, if other hosts can open the volume.
-class Stillness {
-  public:
-    Stillness(const Config& config, const MachinePath& path, bool elsewhere)
-        : vm_(config, path), change_(prepared(vm_)), supervisor_(supervisor(vm_)),
-          store_(owner_store(config, path, vm_.files.owner(), seconds(10))),
-          ownership_(*store_, claimant(config, ""), {.own = vm_.state.deadline()}) {
-        const auto record = store_->read();
-        if (glance_at(vm_).pid != 0 ||
-            (record && record->owner.host != config.host && !record->owner.released)) {
-            busy(path);
-        }
-        if (elsewhere && config.nomad) {
-            volume_ = Lock::take(vm_.files.volume_lock(), me(), seconds(5));
-            if (!ownership_.hold()) {
-                busy(path);
-            }
-            held_ = true;
-        }
-    }
-    Stillness(const Stillness&) = delete;
-    Stillness& operator=(const Stillness&) = delete;
-    ~Stillness() {
-        try {
-            if (held_) {
-                settle_volumes(vm_.config, vm_.path);
-                static_cast<void>(ownership_.release());
-            }
-        } catch (const std::exception& e) { // this host gives it up when it is asked
-            log::warn("the owner record still says that this host has it: {}", e.what());
-        }
-    }
-    /// Error(kUnavailable) if another host may have had it since.
-    void end() const {
-        if (held_ && held_lease(vm_.state.deadline()) != ownership_.lease()) {
-            fail(ExitCode::kUnavailable,
-                 "this host has lost its lease meanwhile: another may have had the volume open "
-                 "(look at it before the machine starts)");
-        }
-    }
-
-  private:
-    static Lock prepared(const Vm& vm) {
-        make_directories(vm.files.base(), 0711);
-        return Lock::take(vm.files.lock(), me(), seconds(5));
-    }
-    /// One that has said that the machine stopped is about to let go.
-    static Lock supervisor(const Vm& vm) {
-        if (glance_at(vm).pid != 0) {
-            busy(vm.path);
-        }
-        return Lock::take(vm.files.supervisor_lock(), me(), seconds(5));
-    }
-    [[noreturn]] static void busy(const MachinePath& path) {
-        fail(ExitCode::kBusy, "machine '{}' runs (stop it first)", path.text());
-    }
-
-    Vm vm_;
-    Lock change_;
-    Lock supervisor_;
-    std::unique_ptr<OwnerStore> store_;
-    Ownership ownership_;
-    std::optional<Lock> volume_;
-    bool held_ = false;
-};
-
 void grow(const Config& config, const VolumeDriver& driver, const MachinePath& path,
           const Volume& name, std::uint64_t mib) {
     if (driver.size(name).value_or(0) > mib << 20U) {
@@ -135,23 +60,6 @@ void grow(const Config& config, const VolumeDriver& driver, const MachinePath& p
     }
     driver.grow(name, mib);
     set_size(config, path, name, mib);
-}
-
-/// The registry first: what it does not know is never refused for being away.
-void remove(const Config& config, const VolumeDriver& driver, const MachinePath& path,
-            const Volume& name) {
-    change_registry(config, me(), [&](Registry& r) {
-        if (const auto machine = r.machines.find(path.joined()); machine != r.machines.end()) {
-            machine->second.volumes.erase(name.str());
-        }
-        if (const auto kept = r.kept.find(path.joined()); kept != r.kept.end()) {
-            kept->second.erase(name.str());
-            if (kept->second.empty()) {
-                r.kept.erase(kept);
-            }
-        }
-    });
-    driver.remove(name);
 }
 
 std::string line_of(const std::string& joined, const std::string& name, const Registry::Disk& disk,
@@ -207,7 +115,7 @@ int volume_verb(const Config& config, const VolumeOrder& order, int in, int out)
         fail(ExitCode::kConfig, "no class '{}' in the configuration", disk.storage_class);
     }
     const bool elsewhere = by_process(config.volumes.classes.at(disk.storage_class));
-    const Stillness still(config, path, elsewhere);
+    const Stillness still(config, path, elsewhere, me());
     const auto driver = driver_of(config, disk.storage_class, path);
     if (order.verb != "rm" && !driver->size(name)) {
         fail(ExitCode::kRefused, "volume '{}' is in the registry and not on the storage",
@@ -228,7 +136,8 @@ int volume_verb(const Config& config, const VolumeOrder& order, int in, int out)
     } else if (order.verb == "grow") {
         grow(config, *driver, path, name, order.size_mib);
     } else {
-        remove(config, *driver, path, name);
+        change_registry(config, me(), [&](Registry& r) { forget_volume(r, path, name); });
+        driver->remove(name);
     }
     still.end();
     return 0;

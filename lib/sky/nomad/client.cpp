@@ -300,7 +300,7 @@ Json Client::put(const std::string& path, const Query& query, const Json& body, 
 
 Json Client::remove(const std::string& path, const Query& query) {
     const auto answer = ask({.method = "DELETE", .path = path, .query = query});
-    if (answer.status == 404) {
+    if (answer.status == 404 || answer.status == 204) { // a variable's: there is nothing to say
         return nullptr;
     }
     expect_good(answer, path);

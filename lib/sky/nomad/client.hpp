@@ -70,6 +70,7 @@ class Client {
         kNever, ///< AnswerLost instead
     };
     Json put(const std::string& path, const Query& query, const Json& body, Again again);
+    /// Null when there is nothing of it, or Nomad says nothing of it.
     Json remove(const std::string& path, const Query& query = {});
 
     /// Bytes of a path (logs), piece by piece, until the end or until `sink` has enough.
