@@ -78,3 +78,14 @@ setup_file() {
     vm 'sky-vm-run host-setup --undo --data >/root/steps
         picture | diff /root/before -'
 }
+
+@test "a host of a cluster gives up a connection to a lost one soon; --undo takes that back as well" {
+    vm 'sky-vm-run host-setup >/root/steps
+        jq ".nomad = { addresses: [\"https://127.0.0.1:4646\"] }" /etc/skyflake/config.json >/root/config
+        cat /root/config >/etc/skyflake/config.json
+        sky-vm-run host-setup >&2
+        [ "$(cat /proc/sys/net/ipv4/tcp_retries2)" = 8 ]
+        systemctl is-enabled --quiet sky-lease
+        sky-vm-run host-setup --undo --data >/root/steps
+        picture | diff /root/before -'
+}

@@ -44,6 +44,14 @@ TEST_CASE("what makes a host", "[setup]") {
     const auto cluster =
         vm::plan_host(some_config(R"(,"nomad":{"addresses":["https://n1:4646"]})"));
     CHECK(std::count(cluster.enabled.begin(), cluster.enabled.end(), "sky-lease.service") == 1);
+    const auto retries = [](const vm::HostPlan& of) {
+        return std::count_if(of.files.begin(), of.files.end(), [](const auto& file) {
+            return file.path == "/etc/sysctl.d/60-sky-skyflake.conf" &&
+                   file.text.find("\nnet.ipv4.tcp_retries2 = 8\n") != std::string::npos;
+        });
+    };
+    CHECK(retries(plan) == 0);
+    CHECK(retries(cluster) == 1);
     const auto backup = [](const vm::HostPlan& of) {
         const auto at = std::find_if(of.units.begin(), of.units.end(), [](const auto& unit) {
             return unit.path.filename() == "sky-backup.service";

@@ -278,6 +278,10 @@ HostPlan plan_host(const Config& config) {
     plan.offered = {config.prefix + "-backup.timer", config.prefix + "-metrics.timer"};
     plan.enabled = {config.prefix + "-host.service", config.prefix + "-gc.timer"};
     if (config.nomad) {
+        // A connection to a lost host stands for 100 s, not for a quarter of an hour.
+        plan.files.push_back({fmt::format("/etc/sysctl.d/60-{}-skyflake.conf", config.prefix),
+                              std::string(kMadeHere) + "net.ipv4.tcp_retries2 = 8\n", 0644,
+                              Check::kSysctl});
         plan.units.push_back(unit(config, "lease.service", lease_unit(config)));
         plan.enabled.push_back(config.prefix + "-lease.service");
     }

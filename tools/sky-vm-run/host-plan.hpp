@@ -21,11 +21,11 @@ struct HostAccount {
 /// A file of a host that host-setup writes; its first line is kMadeHere, and only such a one is
 /// replaced or removed.
 struct HostFile {
-    enum class Check { kNone, kSudo, kSshd };
+    enum class Check { kNone, kSudo, kSshd, kSysctl };
     std::filesystem::path path;
     std::string text;
     mode_t mode = 0644;
-    Check check = Check::kNone; ///< who has to like it
+    Check check = Check::kNone; ///< who has to like it, and counts by it at once
 };
 
 inline constexpr const char* kMadeHere = "# Made by sky-vm-run host-setup, removed by --undo.\n";

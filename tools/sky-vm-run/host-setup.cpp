@@ -126,6 +126,9 @@ void write_file(const Config& config, const HostFile& file,
     }
     make_directories(file.path.parent_path(), 0755);
     atomic_write(file.path, file.text, {.mode = file.mode});
+    if (file.check == HostFile::Check::kSysctl && with_systemd()) {
+        run_program("systemctl", {"restart", "systemd-sysctl.service"});
+    }
     if (file.check != HostFile::Check::kSshd) {
         return;
     }
