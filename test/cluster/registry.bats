@@ -95,7 +95,7 @@ setup() { COPY=$SKY_HOST/shared/registry.json; }
 
 # A variable of Nomad's holds 64 KiB.
 @test "a registry that does not fit into one variable lies in parts, killed writers or not; gc sweeps, and it fits again" {
-    local k many uid
+    local k uid
     for k in n1 n2 n3; do on "$k" jq '.tenants[].quota.machines = 400' "$SKY_CONFIG" >"$SKY_HOST/etc/many-$k.json"; done
     many() { on "$1" "$SKY_HOST/usr/bin/sky-vm-run" --config "$SKY_HOST/etc/many-$1.json" "${@:2}"; }
     mapfile -t names < <(printf "m%s$(printf 'x%.0s' {1..36})\n" {100..299})
