@@ -102,7 +102,7 @@ Json parse_json(std::string_view text, std::size_t cap, std::string_view what) {
     if (text.size() > cap) {
         fail(ExitCode::kData, "{}: larger than {} bytes", what, cap);
     }
-    simdjson::dom::parser parser;
+    thread_local simdjson::dom::parser parser; // keeps its memory for the next of thousands
     simdjson::dom::element value;
     const auto error = parser.parse(text.data(), text.size()).get(value);
     if (error == simdjson::DEPTH_ERROR) {

@@ -183,8 +183,9 @@ std::string MachineRecord::dump() const {
     return dump_json(out);
 }
 
-std::optional<MachineRecord> Records::load(const MachinePath& path) const {
-    const auto file = State(state_).record(path);
+namespace {
+
+std::optional<MachineRecord> load_record(const std::filesystem::path& file) {
     try {
         const auto text = read_file_if_exists(file, kRecordBytesMax);
         return text ? std::optional(MachineRecord::parse(*text)) : std::nullopt;
@@ -192,6 +193,12 @@ std::optional<MachineRecord> Records::load(const MachinePath& path) const {
         fail(e.code(), "'{}': {} (remove it, then push again: it forgets a pin, no data)",
              file.string(), e.what());
     }
+}
+
+} // namespace
+
+std::optional<MachineRecord> Records::load(const MachinePath& path) const {
+    return load_record(State(state_).record(path));
 }
 
 void Records::save(const MachinePath& path, const MachineRecord& record) const {
@@ -247,21 +254,25 @@ std::set<MachinePath> Records::on_their_way() const {
 }
 
 Records::All Records::of_repo(const Tenant& tenant, const Repo& repo) const {
-    All all;
+    std::vector<std::string> files; // sorted: the map has little to compare
     std::error_code missing;
     const auto directory = state_ / "records" / tenant.str() / repo.str();
     for (const auto& entry : std::filesystem::directory_iterator(directory, missing)) {
-        const auto name = entry.path().stem().string();
-        if (entry.path().extension() != ".json" || !Machine::valid(name)) {
-            continue;
-        }
-        const MachinePath path{tenant, repo, Machine::parse(name)};
-        if (auto record = load(path)) { // gone meanwhile: its branch was deleted
-            all.emplace(path, std::move(*record));
+        if (entry.path().extension() == ".json" && Machine::valid(entry.path().stem().string())) {
+            files.push_back(entry.path().string());
         }
     }
     if (missing && missing != std::errc::no_such_file_or_directory) {
         fail(ExitCode::kIo, "cannot read '{}': {}", directory.string(), missing.message());
+    }
+    std::sort(files.begin(), files.end());
+    All all;
+    for (const std::filesystem::path file : files) {
+        if (auto record = load_record(file)) { // gone meanwhile: its branch was deleted
+            all.emplace_hint(all.end(),
+                             MachinePath{tenant, repo, Machine::parse(file.stem().string())},
+                             std::move(*record));
+        }
     }
     return all;
 }

@@ -84,7 +84,7 @@ std::vector<Repair> plan_repairs(const Records::All& records,
     std::vector<Repair> plan;
     std::map<MachinePath, const MachineState*> states;
     for (const MachineState& state : seen) {
-        states.emplace(state.path, &state);
+        states.emplace_hint(states.end(), state.path, &state); // Nomad's list is in order
     }
     for (const auto& [path, record] : records) {
         const auto at = states.find(path);
