@@ -254,6 +254,29 @@ registered_anew() { # as when the branch comes back
     jq -c --arg id "$(cat "$TOP/id")" '.machine_id = $id' "$TOP/spec.json" >"$TOP/new" && mv "$TOP/new" "$TOP/spec.json"
 }
 
+@test "a removal that is cut short leaves the image whole, or none that a start could take" {
+    local k copy=$BATS_TEST_TMPDIR/copy m=$machine
+    start
+    eventually 120 counts_more 0 5
+    vm stop <<<"$(request)"
+    vm volume export "$m" count >"$copy"
+    cp -p "$TOP/state/registry.json" "$BATS_TEST_TMPDIR/registry.json"
+    for k in 2 3 4 6 9 14 20 30 45 70 100 150; do
+        run strace -f -qq -o /dev/null -e trace=sendmsg -e "inject=sendmsg:signal=KILL:when=$k" \
+            "$SKY_BIN/sky-vm-run" --config "$TOP/config.json" volume rm "$m" count
+        if grep -qx "$(image count)" <<<"$(rbd ls)"; then
+            rbd export --no-progress "$(image count)" - | cmp - "$copy"
+        fi
+        [ "$status" != 0 ] || break
+        cp -p "$BATS_TEST_TMPDIR/registry.json" "$TOP/state/registry.json"
+        grep -qx "$(image count)" <<<"$(rbd ls)" || rbd import --no-progress --image-feature layering \
+            --image-feature exclusive-lock "$copy" "$(image count)"
+    done
+    [ "$k" -gt 2 ]
+    start
+    eventually 120 counts_more 0 5
+}
+
 @test "images of a deleted branch are kept and come back with it; when their time is over they go" {
     start
     eventually 120 counts_more 0 5

@@ -242,18 +242,26 @@ void CephPool::resize(const std::string& image, std::uint64_t mib) const {
 }
 
 void CephPool::remove(const std::string& image) const {
-    // Last the image itself: what was set aside is put back where there is none.
-    for (const auto& name : {aside_name(image), fresh_name(image), image}) {
-        remove_one(name);
+    remove_one(aside_name(image)); // it would be put back where there is no image
+    remove_one(fresh_name(image));
+    if (size(image)) { // cut short, a removal leaves half of it, which no start may take for whole
+        rbd_well({"rename", in_pool(image), in_pool(fresh_name(image))}, kChange);
+        remove_one(fresh_name(image));
     }
 }
 
 void CephPool::remove_one(const std::string& image) const {
-    if (!size(image)) {
-        return;
+    const auto rm = [&] { return rbd({"rm", "--no-progress", in_pool(image)}, kData); };
+    auto said = rm(); // also of what a removal that was cut short left, which nothing can open
+    if (said.exit_code == ENOTEMPTY) {
+        rbd_well({"snap", "purge", "--no-progress", in_pool(image)}, kData);
+        said = rm();
     }
-    rbd_well({"snap", "purge", "--no-progress", in_pool(image)}, kData);
-    rbd_well({"rm", "--no-progress", in_pool(image)}, kData);
+    const bool none =
+        said.exit_code == ENOENT && said.err.find("error opening pool") == said.err.npos;
+    if (said.exit_code != 0 && !none) {
+        failed("cannot remove an image", said);
+    }
 }
 
 void CephPool::snapshot(const std::string& image, const std::string& as) const {
