@@ -201,6 +201,8 @@ class Collection {
     [[nodiscard]] bool expire(const KeptVolume& volume) const {
         const auto& of = config_.volumes.classes.at(volume.storage_class);
         const Stillness still(config_, volume.machine, by_process(of), kWho);
+        const auto driver = driver_of(config_, volume.storage_class, volume.machine);
+        static_cast<void>(driver->size(volume.name)); // throws while the storage is away
         bool gone = false;
         change_registry(config_, kWho, [&](Registry& r) {
             const auto now = expired_in(r);
@@ -210,7 +212,7 @@ class Collection {
             }
         });
         if (!gone) {
-            driver_of(config_, volume.storage_class, volume.machine)->remove(volume.name);
+            driver->remove(volume.name);
             still.end();
         }
         return !gone;

@@ -117,7 +117,7 @@ int volume_verb(const Config& config, const VolumeOrder& order, int in, int out)
     const bool elsewhere = by_process(config.volumes.classes.at(disk.storage_class));
     const Stillness still(config, path, elsewhere, me());
     const auto driver = driver_of(config, disk.storage_class, path);
-    if (order.verb != "rm" && !driver->size(name)) {
+    if (!driver->size(name) && order.verb != "rm") { // throws while the storage is away
         fail(ExitCode::kRefused, "volume '{}' is in the registry and not on the storage",
              name.str());
     }
