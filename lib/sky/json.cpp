@@ -14,6 +14,7 @@ namespace sky {
 namespace {
 
 constexpr std::size_t kMostDepth = 64;
+constexpr std::size_t kSmall = 16 << 10;
 
 /// Makes our value of simdjson's, and refuses what JSON leaves open: duplicate keys, depth.
 class Convert {
@@ -102,7 +103,11 @@ Json parse_json(std::string_view text, std::size_t cap, std::string_view what) {
     if (text.size() > cap) {
         fail(ExitCode::kData, "{}: larger than {} bytes", what, cap);
     }
-    thread_local simdjson::dom::parser parser; // keeps its memory for the next of thousands
+    // What a small document needed is kept for the next of thousands; a large one's would stay with
+    // a process that lives for long: it is about 14 times its size.
+    thread_local simdjson::dom::parser kept;
+    simdjson::dom::parser once;
+    auto& parser = text.size() <= kSmall ? kept : once;
     simdjson::dom::element value;
     const auto error = parser.parse(text.data(), text.size()).get(value);
     if (error == simdjson::DEPTH_ERROR) {
